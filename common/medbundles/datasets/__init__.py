@@ -1,0 +1,1 @@
+"""Loaders of public data sets in the layout in which they are published."""

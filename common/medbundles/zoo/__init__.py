@@ -1,0 +1,1 @@
+"""Tools over the bundles: finding, checking, scaffolding, model cards."""
