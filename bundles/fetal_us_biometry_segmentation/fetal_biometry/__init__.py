@@ -1,0 +1,1 @@
+"""Fetal abdominal and head circumference from one B-mode frame."""

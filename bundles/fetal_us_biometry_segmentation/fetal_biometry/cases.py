@@ -1,0 +1,141 @@
+"""Which images a workflow sees, and the label map that each of them carries."""
+
+import logging
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from medbundles.checks import DatasetError
+from medbundles.datasets import simulated
+from medbundles.datasets.discovery import load_all
+from medbundles.datasets.mha_stack import MhaStack
+from medbundles.datasets.split import split_by_group
+from medbundles.ellipse import Ellipse
+from medbundles.io import read_image
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from numpy.typing import NDArray
+
+from fetal_biometry.labels import HEAD, UNDIVIDED_ABDOMEN
+from fetal_biometry.simulator import write_cases
+
+logger = logging.getLogger(__name__)
+
+SHARES = {"train": 0.70, "validation": 0.08, "test": 0.22}
+
+
+def find_cases(dataset_dir: str, split: str, kinds: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The cases of every data set in a folder that fall into `split`: train, validation, test, or all.
+
+    Subjects never cross the splits. Each case is a dictionary with `image`, `label` (an outline, or the file of
+    a label map), `kind`, `subject` and `pixel_mm` (None without calibration).
+
+    Args:
+        kinds: only these kinds of case (abdomen, head, simulated); None for all.
+    """
+    found, _ = load_all(dataset_dir)
+    if split != "all":
+        found = split_by_group(found, fractions=SHARES)[split]
+    cases = [_entry(case) for case in found if kinds is None or case["kind"] in kinds]
+    if not cases:
+        raise DatasetError(
+            f"no case for the split '{split}'" + (f" of kind {', '.join(kinds)}" if kinds else ""),
+            expected="FETAL_PLANES_DB with UCL landmarks, HC18, ACOUSLIC-AI or simulated cases, 10 of a kind or more",
+            source=dataset_dir,
+            advice="point --dataset_dir at the folder that holds the data sets, or make cases: medbundles simulate",
+        )
+    return cases
+
+
+def training_cases(
+    dataset_dir: str, simulated_dir: str, simulated_cases: int, seed: int = 0
+) -> list[dict[str, Any]]:
+    """The training split of a folder plus simulated cases, which are made first if they are not there yet."""
+    cases = find_cases(dataset_dir, "train")
+    if simulated_cases > 0:
+        folder = Path(simulated_dir)
+        if not (folder / simulated.TABLE).exists() or len(simulated.load(folder)[0]) < simulated_cases:
+            logger.info("simulating %d cases in %s", simulated_cases, folder)
+            write_cases(folder, simulated_cases, seed)
+        cases += [_entry(case) for case in simulated.load(folder)[0][:simulated_cases]]
+    return cases
+
+
+def _entry(case: Mapping[str, Any]) -> dict[str, Any]:
+    truth = case["truth"]
+    return {
+        "image": str(case["image"]),
+        "label": truth.get("ellipse") or str(truth["mask"]),
+        "kind": case["kind"],
+        "subject": case["subject"],
+        "pixel_mm": case["spacing_mm"],
+        "expected": {e["name"]: e["value"] for e in case.get("expected", []) if e["unit"] == "mm"},
+        "frame": case.get("frame"),
+    }
+
+
+class TakeFramed(MapTransform):
+    """Replaces the path of a sweep by the frame that the case names; other images are left to be read as files."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        data = dict(data)
+        if data.get("frame") is None:
+            return data
+        for key in self.key_iterator(data):
+            stack = MhaStack.open(data[key])
+            pixels = torch.from_numpy(np.array(stack.frame(data["frame"]), dtype=np.float32))
+            affine = torch.diag(
+                torch.tensor([-stack.spacing[0], -stack.spacing[1], 1.0, 1.0], dtype=torch.float64)
+            )
+            meta = {"filename_or_obj": str(data[key]), "calibrated": True, "modality": "US"}
+            data[key] = MetaTensor(pixels[None], affine=affine, meta=meta)
+        return data
+
+
+class DrawTruthd(MapTransform):
+    """Turns the truth of a case into a label map (1, X, Y) on the grid of its image.
+
+    The truth is an outline, or a file: a full label map of a simulated or user-labelled case, or a mask of the
+    abdomen alone (ACOUSLIC-AI, where 1 and 2 tell good planes from fair ones, not structures). An outline is kept
+    as `outline`.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        data = dict(data)
+        image: MetaTensor = data[self.image_key]
+        for key in self.key_iterator(data):
+            if isinstance(data[key], Ellipse):
+                data["outline"] = data[key]
+            drawn = draw_truth(
+                data[key], data.get("kind", "labelled"), tuple(image.shape[1:]), data.get("frame")
+            )
+            data[key] = MetaTensor(torch.from_numpy(drawn[None]), affine=image.affine)
+        return data
+
+
+def draw_truth(
+    truth: Ellipse | str, kind: str, shape: tuple[int, int], frame: int | None = None
+) -> NDArray[np.uint8]:
+    """The label map (X, Y) of an outline, of a label file, or of one frame of a file of masks."""
+    if isinstance(truth, Ellipse):
+        return truth.mask(shape).astype(np.uint8) * np.uint8(HEAD if kind == "head" else UNDIVIDED_ABDOMEN)
+    labels = read_image(truth).array[0] if frame is None else np.asarray(MhaStack.open(truth).frame(frame))
+    if labels.shape != shape:
+        raise DatasetError(
+            f"a label map of {labels.shape} pixels",
+            expected=f"{shape}, as its image",
+            source=truth,
+            advice="check the pair",
+        )
+    if kind == "abdomen":
+        return (labels > 0).astype(np.uint8) * np.uint8(UNDIVIDED_ABDOMEN)
+    return labels.astype(np.uint8)

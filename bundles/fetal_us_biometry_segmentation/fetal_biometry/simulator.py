@@ -1,0 +1,59 @@
+"""Simulated frames of this bundle's anatomy with complete labels and exactly known circumferences."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from medbundles import __version__
+from medbundles.datasets.simulated import TABLE
+from medbundles.io import atomic_path, write_image
+from medbundles.simulators.ultrasound_scenes import STANDARD, Frame, simulate_abdomen, simulate_head
+
+DOTTED_NAME = "fetal_biometry.simulator.write_cases"
+# Of ten cases seven are standard planes of the abdomen, one is a plane that is not, two are heads.
+KINDS = ("abdomen", "abdomen", "head", "abdomen", "abdomen", "other plane", "abdomen", "abdomen", "head", "abdomen")
+OTHER_PLANES = (("vein", "spine"), ("stomach", "spine"), ("spine",), ("kidneys", "spine"))
+
+
+def write_cases(folder: str | Path, n: int, seed: int) -> list[dict[str, Any]]:
+    """Writes n cases into `images/`, `labels/` and `cases.json`; case i is the same whatever n is.
+
+    Returns:
+        the entries of `cases.json`: name, image, label, seed, spacing_mm, expected measurements.
+    """
+    folder = Path(folder)
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    cases = [_write_case(folder, index, seed) for index in tqdm(range(n), unit="frame", disable=None)]
+    content = {"simulator": DOTTED_NAME, "version": __version__, "seed": seed, "cases": cases}
+    with atomic_path(folder / TABLE) as path:
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return cases
+
+
+def simulate(index: int, seed: int) -> Frame:
+    """The frame of one case; it depends on nothing but its index and the seed."""
+    kind = KINDS[index % len(KINDS)]
+    stream = [seed, index]
+    if kind == "head":
+        return simulate_head(stream)
+    if kind == "other plane":
+        return simulate_abdomen(stream, structures=OTHER_PLANES[index // len(KINDS) % len(OTHER_PLANES)])
+    return simulate_abdomen(stream, structures=STANDARD)
+
+
+def _write_case(folder: Path, index: int, seed: int) -> dict[str, Any]:
+    frame = simulate(index, seed)
+    name = f"simulated_{seed}_{index:04d}"
+    spacing = frame.spacing_mm
+    affine = np.diag([-spacing, -spacing, 1.0, 1.0])
+    paths = {key: f"{key}s/{name}.nii.gz" for key in ("image", "label")}
+    write_image(frame.image[None], folder / paths["image"], affine=affine, description="simulated")
+    write_image(frame.label[None], folder / paths["label"], affine=affine, description="simulated")
+    circumference = "HC" if frame.truth["kind"] == "head" else "AC"
+    value = frame.ellipse.scaled(spacing).circumference()
+    expected = [{"name": circumference, "value": value, "unit": "mm"}]
+    return {"name": name, **paths, "seed": seed, "spacing_mm": [spacing, spacing], "expected": expected}

@@ -1,0 +1,117 @@
+"""Cases on their way to a network: each is read by itself, and a failure stays with its case."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import Dataset
+from torch.utils.data import DataLoader
+
+from medbundles import io
+from medbundles.checks import root_input_error
+
+logger = logging.getLogger(__name__)
+
+
+class CaseDataset(Dataset):
+    """Cases whose reading may fail: the failure becomes the item, so that the other cases go on.
+
+    An item has, besides what the transform made, `input` (what the user named), `case` (a name for its
+    files, unique in this dataset) and `read_seconds`; a failed one has `failure`, in words.
+
+    Args:
+        data: dictionaries with at least `image`.
+        transform: the preprocessing.
+    """
+
+    def __init__(self, data: Sequence[Mapping[str, Any]], transform: Callable | None = None) -> None:
+        super().__init__(data, transform)
+        self.done: set[str] = set()  # inputs that are not to be read again
+        self._names: list[str] = []
+
+    @property
+    def names(self) -> list[str]:
+        """A name per case for its files."""
+        if len(self._names) != len(self.data):  # clients replace `data`
+            self._names = case_names([input_name(case) for case in self.data])
+        return self._names
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Returns one case."""
+        source = input_name(self.data[index])
+        item = {"input": source, "case": self.names[index]}
+        if source in self.done:
+            return item | {"done": True}
+        started = time.monotonic()
+        try:
+            item = {**self.data[index], **item, "warnings": []}
+            item = item if self.transform is None else self.transform(item)
+        except Exception as error:  # whatever is wrong with one case must not stop the others
+            item["failure"] = failure_text(error, source)
+        return {**item, "read_seconds": time.monotonic() - started}
+
+
+class CaseLoader(DataLoader):
+    """A DataLoader that hands over one case at a time, as the dictionary that the dataset made."""
+
+    def __init__(self, dataset: Dataset, num_workers: int = 0) -> None:
+        super().__init__(dataset, batch_size=1, num_workers=num_workers, collate_fn=_only)
+
+
+def input_name(case: Mapping[str, Any]) -> str:
+    """Returns what the user named: the path of the case's image, or of the first of several."""
+    image = case["image"]
+    if isinstance(image, list | tuple):
+        image = image[0]
+    return str(image) if isinstance(image, str | os.PathLike) else "image in memory"
+
+
+def case_names(sources: Sequence[str]) -> list[str]:
+    """Returns a name per input for its result files; those that share a stem get more of their path."""
+    names = [io.case_name(source) for source in sources]
+    for longer in (_with_extension, _with_folder, _with_number):
+        count = Counter(names)
+        names = [
+            longer(source, name, index) if count[name] > 1 else name
+            for index, (source, name) in enumerate(zip(sources, names, strict=True))
+        ]
+    return names
+
+
+def _with_extension(source: str, name: str, index: int) -> str:
+    file = Path(source).name
+    return name + file[len(name) :].replace(".", "_") if file.startswith(name) else name
+
+
+def _with_folder(source: str, name: str, index: int) -> str:
+    return f"{Path(source).parent.name}_{name}"
+
+
+def _with_number(source: str, name: str, index: int) -> str:
+    return f"{name}_{index + 1}"
+
+
+def failure_text(error: Exception, source: str) -> str:
+    """Returns why a case failed, in at most six lines; a failure that is not the input's is also logged."""
+    known = root_input_error(error)
+    if known is not None:
+        return str(known)
+    logger.error("%s", source, exc_info=error)
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line for line in str(cause).splitlines() if line.strip()] or ["no message"]
+    if isinstance(cause, torch.OutOfMemoryError):
+        lines = [lines[0], "  what to do: use --device cpu, or close other programs that use the GPU"]
+    return "\n".join([f"{type(cause).__name__}: {lines[0]}", *lines[1:5]])
+
+
+def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return items[0]

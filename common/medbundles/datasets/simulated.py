@@ -1,0 +1,62 @@
+"""Folders that a bundle's simulator wrote: images, complete labels and exactly known measurements."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from medbundles.checks import DatasetError
+from medbundles.datasets.records import Case, LoadReport
+
+TABLE = "cases.json"
+
+
+def load(root: str | Path) -> tuple[list[Case], LoadReport]:
+    """Reads `cases.json` of a simulated folder; paths in it are relative to the folder."""
+    root = Path(root)
+    content = _read(root / TABLE)
+    report, cases = LoadReport(f"simulated by {content.get('simulator', 'an unnamed simulator')}"), []
+    for entry in content["cases"]:
+        report.rows += 1
+        missing = [key for key in ("image", "label") if not (root / entry[key]).is_file()]
+        if missing:
+            report.reject(entry["name"], f"the {missing[0]} file is missing")
+            continue
+        cases.append(_case(entry, root))
+    report.kept = len(cases)
+    return cases, report
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        complete = all({"name", "image", "label"} <= set(entry) for entry in content["cases"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f"The list of simulated cases cannot be read: {error}.",
+            expected="cases.json as `medbundles simulate` writes it",
+            source=path,
+            advice="Write the folder anew with `medbundles simulate`.",
+        ) from error
+    if not complete:
+        raise DatasetError(
+            "A simulated case lacks its name, image or label.",
+            expected="cases.json as `medbundles simulate` writes it",
+            source=path,
+            advice="Write the folder anew with `medbundles simulate`.",
+        )
+    return content
+
+
+def _case(entry: dict, root: Path) -> Case:
+    spacing = entry.get("spacing_mm")
+    return {
+        "image": str(root / entry["image"]),
+        "subject": f"simulated-{root.name}-{entry['name']}",
+        "source": "simulated",
+        "kind": "simulated",
+        "spacing_mm": tuple(spacing) if spacing else None,
+        "truth": {"mask": str(root / entry["label"])},
+        "expected": entry.get("expected", []),
+        "seed": entry.get("seed"),
+    }

@@ -1,0 +1,187 @@
+"""Reads DICOM: one file (frame, clip or enhanced volume) or the slices of a series.
+
+Messages name the file but never quote what it contains: headers hold names and dates of patients.
+"""
+
+import functools
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medbundles.dicom_geometry import calibration, directions, functional, geometry_of_slices
+from medbundles.dicom_pixels import frames_of, header_of, is_dicom, pixels_of
+from medbundles.errors import DicomSeriesError, EmptyInputError, UnreadableFileError
+from medbundles.formats import DICOM, check_volume
+from medbundles.images import Image, affine_from_lps
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+MAX_LISTED = 6
+
+
+def _quiet(read: Callable[..., Image]) -> Callable[..., Image]:
+    """Silences pydicom, which quotes odd header values in warnings and log lines."""
+
+    @functools.wraps(read)
+    def quietly(*args: object, **options: object) -> Image:
+        log = logging.getLogger("pydicom")
+        before, log.disabled = log.disabled, True
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return read(*args, **options)
+        finally:
+            log.disabled = before
+
+    return quietly
+
+
+@_quiet
+def read_frame(path: Path, source: Path) -> Image:
+    """Reads one DICOM file: a frame is 2D; a clip has its frames as third axis; an enhanced volume is 3D."""
+    header = header_of(path, source)
+    if header is None:
+        raise UnreadableFileError(
+            "a DICOM file without an image (a report, a plan, a directory)",
+            expected="a DICOM image",
+            source=source,
+            advice="pass the image file itself",
+        )
+    frames = frames_of(header, source)
+    if frames > 1 and functional(header, 0, "PlanePositionSequence") is not None:
+        return _volume(header, [path], source, frames)
+    array, coloured, notes = pixels_of(path, source)
+    known = calibration(header, source)
+    sides = (*known.spacing, 1.0)
+    affine = affine_from_lps(directions(header, source), sides, _position(header))
+    modality = header.get("Modality") or None
+    found = (*known.notes, *notes)
+    calibrated = known.calibrated and frames == 1
+    return Image(array, affine, calibrated, known.name, modality, source, found, coloured)
+
+
+@_quiet
+def read_series(folder: Path, source: Path, *, series: str | int | None = None) -> Image:
+    """Reads the slices of one series that lie in a folder, in their order in space.
+
+    Raises:
+        DicomSeriesError: several series, unequal slices, a gap, or two slices at one position.
+    """
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
+    files = [p for p in files if p.name.lower().endswith(DICOM) or is_dicom(p)]
+    headers = [(p, h) for p in files if (h := header_of(p, source / p.name)) is not None]
+    if not headers:
+        raise EmptyInputError(
+            "a folder without DICOM images",
+            expected="the files of one DICOM series, or one image file",
+            source=source,
+            advice="pass the folder that holds the DICOM files themselves, or one image file",
+        )
+    chosen = _one_series(headers, series, source)
+    if len(chosen) == 1:
+        return read_frame(chosen[0][0], source)
+    _check_uniform([h for _, h in chosen], source)
+    return _volume(chosen[0][1], [p for p, _ in chosen], source, len(chosen), [h for _, h in chosen])
+
+
+def _volume(
+    first: "Dataset",
+    paths: Sequence[Path],
+    source: Path,
+    count: int,
+    headers: "Sequence[Dataset] | None" = None,
+) -> Image:
+    """Stacks the slices of a series (one file each) or of an enhanced multi-frame file."""
+    check_volume((first.Columns, first.Rows, count), source)
+    if headers is None:
+        positions = [_position(functional(first, i, "PlanePositionSequence")) for i in range(count)]
+    else:
+        positions = [_position(header, required=source) for header in headers]
+    stack = geometry_of_slices(np.array(positions), directions(first, source), source)
+    known = calibration(first, source)
+    if headers is None:
+        array, _, notes = pixels_of(paths[0], source)
+        array = array[..., stack.order]
+    else:
+        slices = [pixels_of(paths[i], source / paths[i].name) for i in stack.order]
+        array, notes = np.stack([pixels for pixels, _, _ in slices], axis=-1), slices[0][2]
+    axes = np.column_stack([directions(first, source)[:, :2], stack.step])
+    affine = affine_from_lps(axes, (*known.spacing, 1.0), stack.origin)
+    modality = first.get("Modality") or None
+    found = (*known.notes, *notes)
+    return Image(array, affine, known.calibrated, known.name, modality, source, found)
+
+
+def _position(item: "Dataset | None", required: Path | None = None) -> list[float]:
+    values = None if item is None else item.get("ImagePositionPatient")
+    if values is not None and len(values) == 3:
+        return [float(v) for v in values]
+    if required is not None:
+        raise DicomSeriesError(
+            "slices without a position (ImagePositionPatient)",
+            expected="a position in every slice",
+            source=required,
+            advice="export the original series, not secondary captures",
+        )
+    return [0.0, 0.0, 0.0]
+
+
+def _one_series(
+    headers: "list[tuple[Path, Dataset]]", series: str | int | None, source: Path
+) -> "list[tuple[Path, Dataset]]":
+    groups: dict[str, list] = {}
+    for path, header in headers:
+        groups.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
+    if series is not None:
+        wanted = str(series)
+        groups = {
+            uid: files
+            for uid, files in groups.items()
+            if uid.endswith(wanted) or str(files[0][1].get("SeriesNumber", "")) == wanted
+        }
+    if len(groups) == 1:
+        return next(iter(groups.values()))
+    raise DicomSeriesError(
+        f"{len(groups)} DICOM series" + (f" named {series}" if series is not None else " in one folder"),
+        expected="one series" + (f": {_listed(groups)}" if groups else ""),
+        source=source,
+        advice="put the series into folders of their own, or choose one by its number or the end of its UID",
+    )
+
+
+def _listed(groups: "dict[str, list[tuple[Path, Dataset]]]") -> str:
+    """Number, modality and count of each series; descriptions may hold names and are left out."""
+    texts = [
+        f"{files[0][1].get('SeriesNumber', '?')} ({files[0][1].get('Modality', '?')}, "
+        f"{len(files)} files, UID ends with {uid[-6:]})"
+        for uid, files in list(groups.items())[:MAX_LISTED]
+    ]
+    more = len(groups) - len(texts)
+    return "; ".join(texts) + (f"; and {more} more" if more > 0 else "")
+
+
+def _check_uniform(headers: "Sequence[Dataset]", source: Path) -> None:
+    """All slices must have one size, spacing and orientation."""
+    kinds = {
+        "image sizes": {(h.Rows, h.Columns) for h in headers},
+        "pixel spacings": {_rounded(h.get("PixelSpacing"), 4) for h in headers},
+        "orientations": {_rounded(h.get("ImageOrientationPatient"), 3) for h in headers},
+    }
+    for what, values in kinds.items():
+        if len(values) > 1:
+            raise DicomSeriesError(
+                f"{len(values)} different {what} among the {len(headers)} slices",
+                expected="slices of one stack",
+                source=source,
+                advice="remove the files that do not belong (a localizer?), or export the series again",
+            )
+
+
+def _rounded(values: Sequence[float] | None, digits: int) -> tuple[float, ...]:
+    # Adding zero makes -0.0 and 0.0 the same.
+    return tuple(round(float(v), digits) + 0.0 for v in values or ())

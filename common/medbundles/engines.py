@@ -1,0 +1,208 @@
+"""Inference over many cases: one bad case is reported and the rest go on; finished cases are not repeated."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.engines import SupervisedEvaluator
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from medbundles.case_data import CaseDataset, CaseLoader, failure_text, input_name
+from medbundles.devices import choose_device, describe_device
+from medbundles.fingerprints import options_hash, weights_hash
+from medbundles.inferers import AutocastInferer
+from medbundles.metadata import bundle_info
+from medbundles.reports import case_result, read_report, write_report
+
+__all__ = ["CaseDataset", "CaseEvaluator", "CaseLoader", "exit_status"]
+
+logger = logging.getLogger(__name__)
+
+SAME = ("bundle", "version", "weights_sha256", "options_sha256")  # for earlier results to stand
+
+
+class CaseEvaluator(SupervisedEvaluator):
+    """Runs a network over cases and writes report.json and report.csv, anew after each case.
+
+    A case that the folder's report lists as done is skipped, if its files are there, its input has not
+    changed since, and bundle version, weights and the options of all transforms are the same.
+
+    Args:
+        device: a `torch.device` or a name, `auto` among them.
+        val_data_loader: a `CaseLoader`.
+        network: moved to the device.
+        output_dir: the folder of the report; the paths in it are relative to this folder.
+        metadata: path or content of metadata.json.
+        overwrite: compute again what is there.
+        progress: show a progress bar over the cases, on a terminal.
+        amp: bfloat16 where the device can.
+        kwargs: as for MONAI's `SupervisedEvaluator`: `inferer`, `postprocessing`, `val_handlers`, ...
+
+    Attributes:
+        cases: the results of this run, in the form of `medbundles.reports.case_result`.
+        failed: the number of cases that failed.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str,
+        val_data_loader: DataLoader,
+        network: torch.nn.Module,
+        *,
+        output_dir: str | os.PathLike,
+        metadata: str | os.PathLike | Mapping[str, Any],
+        overwrite: bool = False,
+        progress: bool = True,
+        postprocessing: Callable | None = None,
+        amp: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        device = choose_device(device)
+        kwargs["inferer"] = AutocastInferer(kwargs.get("inferer"), amp=amp)
+        super().__init__(device, val_data_loader, network.to(device), decollate=False, **kwargs)
+        self.postprocessing = postprocessing
+        self.output_dir = Path(output_dir)
+        self.overwrite, self.progress = overwrite, progress
+        info = bundle_info(metadata)
+        self.run_info = {"bundle": info.name, "version": info.version, "device": str(device)}
+        self.cases: list[dict[str, Any]] = []
+        self.add_event_handler(Events.STARTED, self._begin)
+        self.add_event_handler(Events.COMPLETED, self._end)
+
+    @property
+    def failed(self) -> int:
+        """Number of cases that failed in this run."""
+        return self._count("failed")
+
+    def _count(self, status: str) -> int:
+        return sum(case["status"] == status for case in self.cases)
+
+    def _begin(self, engine: Engine) -> None:
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        self.cases = []
+        self._header = {
+            **self.run_info,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "weights_sha256": weights_hash(self.network),
+            "options_sha256": self._options_hash(),
+        }
+        report = read_report(self.output_dir)
+        self._earlier = {case["input"]: case for case in report["cases"]}
+        dataset = self.data_loader.dataset
+        same = all(report.get(key) == self._header[key] for key in SAME)
+        finished = {name for name, case in self._earlier.items() if self._is_finished(case)}
+        dataset.done = finished if same and not self.overwrite else set()
+        # disable=None: silent unless the output is a terminal
+        self._bar = tqdm(total=len(dataset), unit="case", disable=None if self.progress else True)
+        logger.info("%d cases on %s", len(dataset), describe_device(self.state.device))
+
+    def _options_hash(self) -> str:
+        reading = getattr(self.data_loader.dataset, "transform", None)
+        return options_hash(reading, self.inferer, self.postprocessing)
+
+    def _is_finished(self, case: Mapping[str, Any]) -> bool:
+        if case["status"] == "failed" or not case["outputs"]:
+            return False
+        files = [self.output_dir / path for path in case["outputs"].values()]
+        if not all(file.exists() for file in files):
+            return False
+        source = Path(case["input"])
+        return not source.exists() or source.stat().st_mtime <= min(file.stat().st_mtime for file in files)
+
+    def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> list[dict[str, Any]]:
+        """Computes one case and records it; returns its data dictionary, or nothing if there is none."""
+        if "input" not in batchdata:
+            raise TypeError("CaseEvaluator takes its cases from a CaseLoader over a CaseDataset")
+        started = time.monotonic()
+        case = {**batchdata, "outputs": {}}
+        done = None
+        if case.get("done"):
+            self._record({**self._earlier[case["input"]], "status": "skipped"})
+        elif "failure" in case:
+            self._fail(case, case["failure"], started)
+        else:
+            done = self._attempt(case, started)
+        engine.state.batch = engine.state.output = [] if done is None else [done]
+        return engine.state.output
+
+    def _attempt(self, case: dict[str, Any], started: float) -> dict[str, Any] | None:
+        try:
+            done = self._compute(case)
+            seconds = case["read_seconds"] + time.monotonic() - started
+            done = {**done, "outputs": {k: self._relative(p) for k, p in done["outputs"].items()}}
+            self._record(case_result(done, status="ok", run=self.run_info, seconds=seconds))
+            return done
+        except Exception as error:  # reported per case; the exit status tells that something failed
+            self._fail(case, failure_text(error, case["input"]), started)
+            return None
+
+    def _compute(self, case: dict[str, Any]) -> dict[str, Any]:
+        batch = {key: case[key][None] for key in ("image", "label") if key in case}
+        output = super()._iteration(self, batch)
+        prediction = output["pred"][0].cpu()  # so that postprocessing sees all of a case on one device
+        image = case["image"]
+        if isinstance(image, MetaTensor):
+            prediction = MetaTensor(
+                prediction.as_tensor() if isinstance(prediction, MetaTensor) else prediction,
+                meta=deepcopy(image.meta),
+                applied_operations=deepcopy(image.applied_operations),
+            )
+        done = {**case, "pred": prediction}
+        return done if self.postprocessing is None else self.postprocessing(done)
+
+    def _fail(self, case: dict[str, Any], message: str, started: float) -> None:
+        for path in case["outputs"].values():  # a failed case leaves no half of its results behind
+            Path(path).unlink(missing_ok=True)
+        seconds = case.get("read_seconds", 0.0) + time.monotonic() - started
+        case = {**case, "outputs": {}, "measurements": []}
+        self._record(case_result(case, status="failed", run=self.run_info, error=message, seconds=seconds))
+
+    def _record(self, result: dict[str, Any]) -> None:
+        self.cases.append(result)
+        write_report(self.output_dir, self._all_cases(), self._header)
+        self._bar.clear()
+        if result["status"] == "failed":
+            logger.error("%s: failed\n%s", result["input"], result["error"])
+        else:
+            logger.info("%s: %s (%.1f s)", result["input"], result["status"], result["seconds"])
+        self._bar.update()
+
+    def _all_cases(self) -> list[dict[str, Any]]:
+        """Returns earlier cases whose results still stand, then those of this run."""
+        now = {case["input"] for case in self.cases}
+        written = {path for case in self.cases for path in case["outputs"].values()}
+        to_come = {input_name(case) for case in self.data_loader.dataset.data} - now
+        kept = [
+            case
+            for name, case in self._earlier.items()
+            if name not in now
+            and (name in to_come or self._is_finished(case))
+            and written.isdisjoint(case["outputs"].values())
+        ]
+        return kept + self.cases
+
+    def _relative(self, path: str) -> str:
+        return Path(os.path.relpath(path, self.output_dir)).as_posix()
+
+    def _end(self, engine: Engine) -> None:
+        self._bar.close()
+        counts = (len(self.cases), self._count("ok"), self._count("skipped"), self.failed)
+        logger.info("%d cases: %d done, %d skipped (already there), %d failed", *counts)
+        logger.info("report: %s", self.output_dir / "report.json")
+
+
+def exit_status(evaluator: CaseEvaluator) -> None:
+    """Ends the program with exit status 1 if a case failed; the last step of `run`."""
+    if evaluator.failed:
+        raise SystemExit(1)

@@ -1,0 +1,73 @@
+"""Inferers that wrap any other MONAI inferer: mixed precision, and averaging over mirrored inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from monai.inferers import Inferer, SimpleInferer
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """Returns bfloat16 where the device computes it, else None (stay in float32)."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    return torch.bfloat16 if device.type == "cpu" else None
+
+
+class AutocastInferer(Inferer):
+    """Runs another inferer in bfloat16 where the input's device can; the answer is always float32.
+
+    bfloat16 keeps the exponent range of float32, hence no loss scaling and no overflow to guard against.
+    """
+
+    def __init__(self, inferer: Inferer | None = None, amp: bool = True) -> None:
+        super().__init__()
+        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.amp = amp
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
+        """Returns the wrapped inferer's answer, floating tensors in float32."""
+        dtype = autocast_dtype(inputs.device) if self.amp else None
+        with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype is not None):
+            return _to_float32(self.inferer(inputs, network, *args, **kwargs))
+
+
+class MirrorInferer(Inferer):
+    """Averages the network's answer over the input and its mirror images.
+
+    Only for networks whose classes do not depend on the side, and whose inputs carry no direction along the
+    mirrored axes.
+
+    Args:
+        inferer: the inferer to run on every mirror image.
+        dims: spatial axes that may be mirrored (0 is x); every combination is used, 2**n passes for n axes.
+    """
+
+    def __init__(self, inferer: Inferer | None = None, dims: Sequence[int] | int = (0,)) -> None:
+        super().__init__()
+        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.dims = (dims,) if isinstance(dims, int) else tuple(dims)
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Returns the mean over all mirror images, in the orientation of the input."""
+        total = None
+        flips = [axes for n in range(len(self.dims) + 1) for axes in combinations(self.dims, n)]
+        for axes in flips:
+            axes = [axis + 2 for axis in axes]  # after batch and channel
+            answer = self.inferer(torch.flip(inputs, axes), network, *args, **kwargs)
+            answer = torch.flip(answer, axes)
+            total = answer if total is None else total + answer
+        return total / len(flips)
+
+
+def _to_float32(answer: Any) -> Any:
+    if isinstance(answer, torch.Tensor):
+        return answer.float() if answer.is_floating_point() else answer
+    if isinstance(answer, dict):
+        return {key: _to_float32(value) for key, value in answer.items()}
+    if isinstance(answer, list | tuple):
+        return type(answer)(_to_float32(value) for value in answer)
+    return answer

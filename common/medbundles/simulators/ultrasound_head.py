@@ -1,0 +1,111 @@
+"""The fetal head in the plane of the ventricles: skull, midline, cavum, thalami, choroid plexus, sulci."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medbundles.simulators.ultrasound_abdomen import Body
+from medbundles.simulators.ultrasound_maps import Part, Tissue
+from medbundles.simulators.ultrasound_regions import (
+    Arc,
+    Blob,
+    Both,
+    Rippled,
+    Tube,
+    random_lobes,
+    random_ripple,
+)
+
+HEAD = 5
+
+
+def head_parts(head: Body, rng: np.random.Generator) -> list[Part]:
+    """Returns the head from back to front; its outline is the outer border of the skull, f runs to the occiput."""
+    brain = Tissue(
+        rng.uniform(-26, -15), rng.uniform(0.25, 0.45), 1.60, grain=rng.uniform(2, 4), texture="mottled"
+    )
+    thick = rng.uniform(1.3, 2.6) * (head.size / 40) ** 0.6
+    skull = Tissue(
+        rng.uniform(0, 7), rng.uniform(1.0, 3.0), rng.uniform(1.64, 1.7), grain=3.0, texture="coarse"
+    )
+    scalp = Tissue(rng.uniform(-16, -6), 0.6, 1.64, grain=2.0)
+    inner = head.outline.shrunk(thick)
+    parts = [Part(head.outline.shrunk(-rng.uniform(0.5, 3.5)), scalp), Part(head.outline, skull, HEAD)]
+    parts += _sutures(head, thick, rng)
+    parts.append(Part(inner, brain))
+    ripple = random_ripple(rng, 0.02 * head.size, longest=0.6 * head.size)
+    inside = [Part(Both(Rippled(p.region, ripple), inner), p.tissue) for p in _inside(head, brain, rng)]
+    return parts + inside
+
+
+def _sutures(head: Body, thick: float, rng: np.random.Generator) -> list[Part]:
+    """Gaps of the skull, where it is soft and sound passes."""
+    soft = Tissue(rng.uniform(-14, -6), 0.6, 1.63)
+    radii = (1 - 1.4 * thick / head.size, 1.0)
+    return [
+        Part(Arc(head.outline, radii, rng.uniform(-np.pi, np.pi), rng.uniform(0.03, 0.12)), soft)
+        for _ in range(rng.integers(1, 5))
+    ]
+
+
+def _inside(head: Body, brain: Tissue, rng: np.random.Generator) -> list[Part]:
+    return [
+        *_sulci(head, brain, rng),
+        *_thalami(head, brain, rng),
+        *_choroid(head, brain, rng),
+        *_midline(head, rng),
+    ]
+
+
+def _midline(head: Body, rng: np.random.Generator) -> list[Part]:
+    """The falx as broken bright strokes, and in front of the middle the cavum between two walls."""
+    line = Tissue(rng.uniform(-14, -5), 0.6, 1.64, grain=4, texture="mottled")
+    parts = []
+    for start, stop in ((-0.95, -0.48), (-0.2, 0.25), (0.3, 0.92)):
+        if rng.random() < 0.85:
+            ends = [head.at(f + rng.normal(0, 0.05), rng.normal(0, 0.012)) for f in (start, stop)]
+            parts.append(Part(Tube(tuple(ends), rng.uniform(0.2, 0.5)), line))
+    if rng.random() < 0.75:
+        f, half = rng.uniform(-0.42, -0.3), rng.uniform(0.025, 0.05)
+        parts.append(Part(head.blob(f, 0, (0.11, half + 0.015)), line))
+        parts.append(Part(head.blob(f, 0, (0.11, half)), Tissue(-42, 0.05, 1.59)))
+    return parts
+
+
+def _thalami(head: Body, brain: Tissue, rng: np.random.Generator) -> list[Part]:
+    if rng.random() < 0.3:
+        return []
+    tissue = Tissue(brain.echo + rng.uniform(-6, 2), 0.5, 1.61)
+    return [Part(head.blob(0.02, side * 0.13, (0.2, 0.11), side * 0.3), tissue) for side in (-1, 1)]
+
+
+def _choroid(head: Body, brain: Tissue, rng: np.random.Generator) -> list[Part]:
+    """Ventricles with bright plexus in them; the near one is often lost in haze."""
+    parts = []
+    for side in (-1, 1):
+        if rng.random() < 0.3:
+            continue
+        f, g, turn = rng.uniform(0.25, 0.5), side * rng.uniform(0.28, 0.42), side * rng.uniform(0.1, 0.5)
+        long = rng.uniform(0.22, 0.36)
+        ventricle = head.blob(f, g, (long, rng.uniform(0.08, 0.15)), turn)
+        parts.append(Part(ventricle, Tissue(rng.uniform(-48, -32), 0.1, 1.59)))
+        plexus = head.blob(f - 0.04, g, (long * rng.uniform(0.5, 0.8), rng.uniform(0.06, 0.12)), turn)
+        plexus = Blob(plexus.centre, plexus.axes, plexus.angle, random_lobes(rng, 0.15))
+        parts.append(
+            Part(plexus, Tissue(brain.echo + rng.uniform(5, 13), 0.5, 1.61, grain=3.0, texture="mottled"))
+        )
+    return parts
+
+
+def _sulci(head: Body, brain: Tissue, rng: np.random.Generator) -> list[Part]:
+    """Bright short strokes: insula, fissures and folds."""
+    parts = []
+    for _ in range(rng.integers(6, 40)):
+        f, g = rng.uniform(-0.8, 0.85), rng.uniform(-0.75, 0.75)
+        turn, length = rng.uniform(0, np.pi), rng.uniform(0.04, 0.25)
+        bend = rng.normal(0, 0.05, 2)
+        ends = [head.at(f + s * length * np.cos(turn), g + s * length * np.sin(turn)) for s in (-0.5, 0.5)]
+        line = (ends[0], head.at(f + bend[0], g + bend[1]), ends[1])
+        tissue = Tissue(brain.echo + rng.uniform(2, 14), 0.6, rng.uniform(1.6, 1.63), grain=3.0)
+        parts.append(Part(Tube(line, rng.uniform(0.2, 0.9)), tissue))
+    return parts

@@ -1,0 +1,1 @@
+"""What only this bundle needs: its simulator, its cases and its measurement."""

@@ -1,0 +1,322 @@
+"""What is particular to the fetal biometry bundle: beam geometry, frames in any pose, partial labels, the ellipse."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, Invertd
+
+BUNDLE = Path(__file__).parents[2] / "bundles" / "fetal_us_biometry_segmentation"
+sys.path.insert(0, str(BUNDLE))
+
+from fetal_biometry.augment import RandPosed, RandShadow  # noqa: E402
+from fetal_biometry.beam import find_beam, sector_mask, visible_sector  # noqa: E402
+from fetal_biometry.biometry import chord, find_outline, label_map, plane_score  # noqa: E402
+from fetal_biometry.cases import TakeFramed, draw_truth  # noqa: E402
+from fetal_biometry.losses import PartialLabelLoss  # noqa: E402
+from fetal_biometry.measure import Biometry  # noqa: E402
+from fetal_biometry.network import BeamUNet  # noqa: E402
+from fetal_biometry.simulator import simulate  # noqa: E402
+from fetal_biometry.transforms import StandardiseSectord, grid_to_frame  # noqa: E402
+
+from medbundles.ellipse import Ellipse  # noqa: E402
+
+SIZE = (320, 224)
+ELLIPSE = Ellipse((150.0, 110.0), (80.0, 66.0), 0.4)
+
+
+def sector_frame(apex: tuple[float, float], half_angle: float, shape: tuple[int, int] = SIZE) -> np.ndarray:
+    """A frame (X, Y) that is grey inside a sector and black outside it."""
+    x, y = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    radius, angle = np.hypot(x - apex[0], y - apex[1]), np.arctan2(x - apex[0], y - apex[1])
+    inside = (np.abs(angle) < half_angle) & (radius > 60) & (radius < shape[1] - apex[1])
+    return np.where(inside, 0.5, 0.0)
+
+
+def probabilities(mask: np.ndarray, label: int) -> np.ndarray:
+    """Six label probabilities (6, X, Y) that are sure of one label inside a mask and of background elsewhere."""
+    p = np.zeros((6, *mask.shape), np.float32)
+    p[label], p[0] = mask, ~mask
+    return p
+
+
+def upright_frame(spacing: tuple[float, float] = (0.5, 0.5)) -> MetaTensor:
+    """A frame with an off-centre bright block, so that no turn or mirror leaves it as it is."""
+    pixels = torch.full((1, 200, 120), 0.2)
+    pixels[:, 20:60, 10:30] = 1.0
+    affine = torch.diag(torch.tensor([-spacing[0], -spacing[1], 1.0, 1.0], dtype=torch.float64))
+    return MetaTensor(pixels, affine=affine)
+
+
+@pytest.mark.parametrize("half_angle", [20, 35, 45])
+def test_apex_of_a_drawn_sector_is_found_to_a_few_pixels(half_angle: float) -> None:
+    apex = (150.0, -40.0)
+    beam = find_beam(sector_mask(sector_frame(apex, math.radians(half_angle))))
+    assert beam.found
+    assert np.hypot(beam.apex[0] - apex[0], beam.apex[1] - apex[1]) < 6
+    assert math.degrees(beam.half_angle) == pytest.approx(half_angle, abs=1.5)
+
+
+def test_frame_without_visible_edges_gets_the_default_geometry_in_its_middle() -> None:
+    beam = find_beam(sector_mask(np.full(SIZE, 0.5)))
+    assert not beam.found
+    assert beam.apex[0] == pytest.approx((SIZE[0] - 1) / 2)
+    assert beam.apex[1] < 0
+
+
+def test_black_shadow_inside_the_sector_still_counts_as_sector() -> None:
+    frame = sector_frame((160.0, -40.0), math.radians(35))
+    frame[150:165, 100:] = 0
+    mask = sector_mask(frame)
+    assert visible_sector(mask, find_beam(mask))[157, 160]
+
+
+def test_angle_is_zero_below_the_apex_and_changes_sign_across_it() -> None:
+    frame = sector_frame((160.0, -40.0), math.radians(35))
+    depth, angle = find_beam(sector_mask(frame)).depth_and_angle(SIZE)
+    assert abs(angle[160, 200]) < 0.02
+    assert angle[100, 150] < 0 < angle[220, 150]
+    assert depth[160, 200] > depth[160, 100]
+
+
+POSES = {
+    "as stored": lambda f: f,
+    "mirrored": lambda f: (f.flip(1), np.array([[-1, 0, 199], [0, 1, 0], [0, 0, 1]])),
+    "upside down": lambda f: (f.flip(2), np.array([[1, 0, 0], [0, -1, 119], [0, 0, 1]])),
+    "turned a quarter": lambda f: (f.transpose(1, 2).flip(1), np.array([[0, 1, 0], [-1, 0, 119], [0, 0, 1]])),
+    "transposed": lambda f: (f.transpose(1, 2), np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]])),
+}
+
+
+def posed(name: str, spacing: tuple[float, float] = (0.5, 0.5)) -> MetaTensor:
+    """The upright frame stored in another pose, with the affine that says so."""
+    frame = upright_frame(spacing)
+    if name == "as stored":
+        return frame
+    pixels, stored_to_upright = POSES[name](frame.as_tensor())
+    full = np.eye(4)
+    full[np.ix_([0, 1, 3], [0, 1, 3])] = stored_to_upright
+    return MetaTensor(pixels, affine=frame.affine @ torch.as_tensor(full))
+
+
+@pytest.mark.parametrize("name", POSES)
+def test_frame_stored_in_any_pose_looks_the_same_to_the_network(name: str) -> None:
+    standardise = StandardiseSectord("image", SIZE)
+    expected = standardise({"image": posed("as stored")})["image"]
+    found = standardise({"image": posed(name)})["image"]
+    assert torch.allclose(found[0], expected[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", POSES)
+def test_prediction_returns_to_the_stored_pixels(name: str) -> None:
+    frame = posed(name)
+    pipeline = Compose([StandardiseSectord("image", SIZE)])
+    item = pipeline({"image": frame})
+    answer = MetaTensor(item["image"][:1], meta=item["image"].meta, applied_operations=item["image"].applied_operations)
+    item["pred"] = answer
+    back = Invertd("pred", transform=pipeline, orig_keys="image", nearest_interp=False)(item)["pred"]
+    assert back.shape == frame.shape
+    assert torch.allclose(back.affine.double(), frame.affine.double(), atol=1e-6)
+    assert (back[0] - (frame[0] - 0.2) / 0.8).abs().mean() < 0.02
+
+
+def test_anisotropic_pixels_become_square() -> None:
+    to_frame = grid_to_frame(np.diag([-0.2, -0.4, 1, 1]), (400, 100), SIZE)
+    millimetres = np.abs(np.diag(to_frame)[:2]) * (0.2, 0.4)
+    assert millimetres[0] == pytest.approx(millimetres[1])
+
+
+def test_undivided_abdomen_does_not_care_how_it_is_divided() -> None:
+    label = torch.full((1, 1, 8, 8), 6.0)
+    sure = torch.full((1, 6, 8, 8), -20.0)
+    as_liver, as_stomach = sure.clone(), sure.clone()
+    as_liver[:, 1], as_stomach[:, 2] = 20, 20
+    loss = PartialLabelLoss()
+    assert loss(as_liver, label) == pytest.approx(0.0, abs=1e-4)
+    assert loss(as_stomach, label) == pytest.approx(0.0, abs=1e-4)
+    as_head = sure.clone()
+    as_head[:, 5] = 20
+    assert loss(as_head, label) > 10
+
+
+def test_divided_abdomen_does_care() -> None:
+    label = torch.full((1, 1, 8, 8), 2.0)
+    logits = torch.full((1, 6, 8, 8), -20.0)
+    logits[:, 1] = 20
+    assert PartialLabelLoss()(logits, label) > 10
+
+
+def test_loss_of_a_batch_is_finite_when_a_case_is_empty() -> None:
+    label = torch.zeros(2, 1, 8, 8)
+    label[0, 0, :4] = 5
+    logits = torch.zeros(2, 6, 8, 8, requires_grad=True)
+    PartialLabelLoss()(logits, label).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_mirrored_frame_gives_the_mirrored_answer() -> None:
+    """The geometry channels of a mirrored frame differ in the sign of the angle only, which must not matter."""
+    torch.manual_seed(0)
+    network = BeamUNet(widths=(8, 16, 16)).eval()
+    frame = torch.rand(1, 4, 64, 64)
+    other = frame.clone()
+    other[:, 3] *= -1
+    with torch.no_grad():
+        assert torch.equal(network(frame), network(other))
+
+
+def test_hiding_the_beam_makes_the_geometry_irrelevant() -> None:
+    torch.manual_seed(0)
+    network = BeamUNet(widths=(8, 16, 16), beam_channels=False).eval()
+    frame = torch.rand(1, 4, 64, 64)
+    other = torch.cat([frame[:, :1], torch.rand(1, 3, 64, 64)], dim=1)
+    with torch.no_grad():
+        assert torch.equal(network(frame), network(other))
+
+
+def test_shadow_darkens_along_the_beam_and_leaves_the_geometry() -> None:
+    frame = torch.ones(4, *SIZE)
+    _, depth, angle = (torch.from_numpy(c) for c in beam_of_default_frame())
+    frame[2], frame[3] = depth, angle
+    change = RandShadow(prob=1.0)
+    change.set_random_state(3)
+    shadowed = change(frame)
+    assert torch.equal(shadowed[1:], frame[1:])
+    dark = shadowed[0] < 0.5
+    assert 0.005 < dark.float().mean() < 0.7
+    assert angle[dark].max() - angle[dark].min() < 0.7
+
+
+def beam_of_default_frame() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sector, depth and angle of a frame that is grey everywhere."""
+    mask = np.ones(SIZE, bool)
+    return (mask, *find_beam(mask).depth_and_angle(SIZE))
+
+
+def test_pose_moves_frame_and_label_together() -> None:
+    mask = torch.from_numpy(ELLIPSE.mask(SIZE)).float()
+    change = RandPosed(["image", "label"])
+    change.set_random_state(1)
+    moved = change({"image": mask.expand(4, -1, -1).clone(), "label": mask[None]})
+    assert not torch.equal(moved["label"][0], mask)
+    assert ((moved["image"][0] > 0.5) != (moved["label"][0] > 0.5)).float().mean() < 0.005
+
+
+def test_circumference_of_a_drawn_ellipse_is_right_within_half_a_percent() -> None:
+    outline = find_outline(ELLIPSE.mask(SIZE).astype(float), (0.5, 0.5))
+    assert outline.scaled.circumference() == pytest.approx(0.5 * ELLIPSE.circumference(), rel=0.005)
+    assert outline.agreement > 0.98 and outline.closed == 1.0 and not outline.cut
+
+
+def test_wedge_bitten_out_of_the_outline_is_bridged() -> None:
+    x, y = np.meshgrid(*map(np.arange, SIZE), indexing="ij")
+    wedge = np.abs(np.arctan2(y - 110, x - 150)) < math.radians(15)
+    mask = ELLIPSE.mask(SIZE) & ~(wedge & (np.hypot(x - 150, y - 110) > 40))
+    outline = find_outline(mask.astype(float), (1.0, 1.0))
+    assert outline.scaled.circumference() == pytest.approx(ELLIPSE.circumference(), rel=0.02)
+
+
+def test_ellipse_cut_by_the_frame_is_completed_and_said_to_be_cut() -> None:
+    whole = Ellipse((40.0, 110.0), (80.0, 70.0), 0.0)
+    outline = find_outline(whole.mask(SIZE).astype(float), (1.0, 1.0))
+    assert outline.cut
+    assert outline.scaled.circumference() == pytest.approx(whole.circumference(), rel=0.03)
+
+
+def test_anisotropic_pixels_give_the_same_millimetres() -> None:
+    fine = Ellipse((160.0, 110.0), (90.0, 60.0), 0.0)
+    squeezed = fine.scaled((0.5, 1.0))
+    isotropic = find_outline(fine.mask(SIZE).astype(float), (0.3, 0.3))
+    anisotropic = find_outline(squeezed.mask((160, 224)).astype(float), (0.6, 0.3))
+    assert anisotropic.scaled.circumference() == pytest.approx(isotropic.scaled.circumference(), rel=0.005)
+
+
+def test_chord_along_the_axes_of_an_ellipse_is_twice_its_semi_axes() -> None:
+    ellipse = Ellipse((0.0, 0.0), (50.0, 30.0), 0.3)
+    along = np.array([math.cos(0.3), math.sin(0.3)])
+    assert chord(ellipse, along) == pytest.approx(100)
+    assert chord(ellipse, np.array([-along[1], along[0]])) == pytest.approx(60)
+
+
+def abdomen_with_structures() -> np.ndarray:
+    """Probabilities of an abdomen with stomach, vein and a spine at its right end."""
+    p = probabilities(ELLIPSE.mask(SIZE), 1)
+    for label, centre, radius in ((2, (140, 135), 14), (3, (120, 95), 7), (4, (205, 132), 9)):
+        disc = Ellipse(centre, (radius, radius), 0.0).mask(SIZE)
+        p[:, disc] = 0
+        p[label, disc] = 1
+    return p
+
+
+def test_standard_plane_scores_high_and_names_what_it_saw() -> None:
+    p = abdomen_with_structures()
+    outline = find_outline(p[1:5].sum(0), (1.0, 1.0))
+    score, reasons = plane_score(label_map(p, outline, None), outline)
+    assert score > 0.95
+    assert "stomach bubble seen" in reasons and "spine seen" in reasons
+
+
+def test_plane_without_stomach_scores_lower_and_says_why() -> None:
+    p = abdomen_with_structures()
+    p[1] += p[2]
+    p[2] = 0
+    outline = find_outline(p[1:5].sum(0), (1.0, 1.0))
+    score, reasons = plane_score(label_map(p, outline, None), outline)
+    assert score == pytest.approx(0.8, abs=0.03)
+    assert "stomach bubble not seen" in reasons
+
+
+def values(found: Biometry) -> dict[str, float | None]:
+    """Measured values by name."""
+    return {m["name"]: m["value"] for m in found.measurements()}
+
+
+def test_diameters_follow_the_spine() -> None:
+    measured = values(Biometry(abdomen_with_structures(), (0.5, 0.5), calibrated=True))
+    assert measured["APAD"] == pytest.approx(80, rel=0.02)
+    assert measured["TAD"] == pytest.approx(66, rel=0.02)
+    assert measured["HC"] is None
+
+
+def test_uncalibrated_frame_is_measured_in_pixels_without_an_age() -> None:
+    found = Biometry(probabilities(ELLIPSE.mask(SIZE), 5), (1.0, 1.0), calibrated=False)
+    by_name = {m["name"]: m for m in found.measurements()}
+    assert by_name["HC"]["unit"] == "px"
+    assert by_name["HC"]["value"] == pytest.approx(ELLIPSE.circumference(), rel=0.005)
+    assert by_name["GA from HC"]["value"] is None and by_name["GA from HC"]["reason"]
+    assert any("pixel" in warning for warning in found.warnings())
+
+
+def test_empty_frame_measures_nothing_and_says_so() -> None:
+    found = Biometry(probabilities(np.zeros(SIZE, bool), 1), (1.0, 1.0), calibrated=True)
+    assert not found.labels.any()
+    assert all(m["value"] is None and m["reason"] for m in found.measurements())
+    assert found.warnings() == ["neither abdomen nor head was found in this frame"]
+
+
+def test_simulated_label_holds_the_structures_of_its_kind() -> None:
+    standard, head = simulate(0, 1), simulate(2, 1)
+    assert set(np.unique(standard.label)) >= {1, 2, 3, 4} and 5 not in standard.label
+    assert set(np.unique(head.label)) == {0, 5}
+
+
+def test_outline_of_a_real_abdomen_is_drawn_undivided() -> None:
+    drawn = draw_truth(ELLIPSE, "abdomen", SIZE)
+    assert set(np.unique(drawn)) == {0, 6}
+    assert drawn.sum() / 6 == pytest.approx(ELLIPSE.area(), rel=0.01)
+
+
+def test_frame_of_a_sweep_is_read_with_its_calibration(tmp_path: Path) -> None:
+    import itk
+
+    sweep = np.random.default_rng(0).integers(0, 255, (5, 30, 40), dtype=np.uint8)
+    image = itk.image_from_array(sweep)
+    image.SetSpacing((0.28, 0.28, 0.28))
+    itk.imwrite(image, str(tmp_path / "sweep.mha"))
+    frame = TakeFramed("image")({"image": str(tmp_path / "sweep.mha"), "frame": 3})["image"]
+    assert np.array_equal(frame[0].numpy(), sweep[3].T)
+    assert float(frame.affine[0, 0]) == pytest.approx(-0.28)
