@@ -29,6 +29,7 @@ __all__ = [
     "frame_axes",
     "read_image",
     "result_extension",
+    "with_pixel_size",
     "write_image",
 ]
 

@@ -3,9 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A few numbers with names."""
+
+    def as_dict(self) -> dict[str, float]:
+        """Returns the numbers by name, without those that are undefined."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Summary(Figures):
+    """Mean, spread, median and extremes of n values; a single value has no spread."""
+
+    n: int
+    mean: float
+    sd: float | None
+    median: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class BlandAltman(Figures):
+    """Bias of n differences, their spread, and their 95 % limits of agreement."""
+
+    n: int
+    bias: float
+    sd: float
+    lower: float
+    upper: float
 
 
 def dice(prediction: ArrayLike, truth: ArrayLike) -> float:
@@ -55,20 +88,24 @@ def relative_error(measured: float, reference: float) -> float:
     return (measured - reference) / reference
 
 
-def bland_altman(measured: ArrayLike, reference: ArrayLike) -> dict[str, float]:
-    """Returns n, bias, sd, lower and upper limit of agreement (bias -+ 1.96 sd) of measured - reference."""
+def bland_altman(measured: ArrayLike, reference: ArrayLike) -> BlandAltman:
+    """Returns bias and limits of agreement (bias -+ 1.96 sd) of measured - reference; needs two pairs."""
     difference = _finite(np.asarray(measured, dtype=float) - np.asarray(reference, dtype=float), least=2)
     bias, sd = float(difference.mean()), float(difference.std(ddof=1))
-    limits = {"lower": bias - 1.96 * sd, "upper": bias + 1.96 * sd}
-    return {"n": len(difference), "bias": bias, "sd": sd, **limits}
+    return BlandAltman(len(difference), bias, sd, lower=bias - 1.96 * sd, upper=bias + 1.96 * sd)
 
 
-def summary(values: ArrayLike) -> dict[str, float]:
-    """Returns n, mean, sd, median, min and max of finite values; a single one has no sd."""
+def summary(values: ArrayLike) -> Summary:
+    """Returns the summary of finite values."""
     array = _finite(np.asarray(values, dtype=float), least=1)
-    spread = {"sd": float(array.std(ddof=1))} if len(array) > 1 else {}
-    middle = {"mean": float(array.mean()), **spread, "median": float(np.median(array))}
-    return {"n": len(array), **middle, "min": float(array.min()), "max": float(array.max())}
+    return Summary(
+        n=len(array),
+        mean=float(array.mean()),
+        sd=float(array.std(ddof=1)) if len(array) > 1 else None,
+        median=float(np.median(array)),
+        min=float(array.min()),
+        max=float(array.max()),
+    )
 
 
 def _pair(prediction: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

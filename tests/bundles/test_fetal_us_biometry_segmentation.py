@@ -22,7 +22,6 @@ from fetal_biometry.measure import Biometry  # noqa: E402
 from fetal_biometry.network import BeamUNet  # noqa: E402
 from fetal_biometry.simulator import simulate  # noqa: E402
 from fetal_biometry.transforms import StandardiseSectord, grid_to_frame  # noqa: E402
-
 from medbundles.ellipse import Ellipse  # noqa: E402
 
 SIZE = (320, 224)

@@ -1,8 +1,5 @@
 """Reading, finding and writing images; the geometry that a later step can rely on."""
 
-import os
-import stat
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +9,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medbundles import checks, io
-from medbundles.images import affine_from_lps, frame_axes, upright_affine
+from medbundles.images import affine_from_lps, frame_axes
 
 COS, SIN = np.cos(0.3), np.sin(0.3)
 TURNED = np.array(
@@ -26,71 +23,6 @@ CORONAL = np.array([[-0.3, 0, 0, 1], [0, 0, 1, 2], [0, -0.4, 0, 3], [0, 0, 0, 1.
 
 def ramp(shape: tuple[int, ...], kind: type) -> np.ndarray:
     return (np.arange(np.prod(shape)).reshape(shape) % 120).astype(kind)
-
-
-@pytest.mark.parametrize("extension", [".nii.gz", ".nii", ".mha", ".nrrd"])
-@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
-@pytest.mark.parametrize(
-    ("shape", "affine"),
-    [((1, 7, 5), TURNED), ((1, 7, 5), CORONAL), ((1, 7, 5, 4), OBLIQUE), ((2, 7, 5, 4), OBLIQUE)],
-)
-def test_what_is_written_is_read_back(
-    tmp_path: Path, extension: str, kind: type, shape: tuple[int, ...], affine: np.ndarray
-) -> None:
-    array, path = ramp(shape, kind), tmp_path / f"çà b{extension}"
-    io.write_image(array, path, affine=affine, description="synthetic")
-    image = io.read_image(path)
-    assert image.array.shape == array.shape
-    assert np.array_equal(image.array, array)
-    assert np.allclose(image.affine, affine, atol=1e-5)
-    assert np.allclose(image.spacing, np.linalg.norm(affine[:3, : image.ndim], axis=0), atol=1e-6)
-    assert image.calibrated
-    assert image.warnings == ()
-
-
-@pytest.mark.parametrize("extension", [".nii.gz", ".mha", ".nrrd"])
-@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32, np.float32])
-def test_the_pixel_type_is_kept(tmp_path: Path, extension: str, kind: type) -> None:
-    io.write_image(ramp((1, 7, 5, 4), kind), tmp_path / f"a{extension}", affine=OBLIQUE)
-    assert io.read_image(tmp_path / f"a{extension}").array.dtype == kind
-
-
-@pytest.mark.parametrize("extension", [".nii.gz", ".mha", ".nrrd"])
-def test_an_uncalibrated_frame_stays_uncalibrated_when_written(tmp_path: Path, extension: str) -> None:
-    path = tmp_path / f"a{extension}"
-    io.write_image(ramp((1, 7, 5), np.uint8), path, affine=upright_affine((1, 1)))
-    image = io.read_image(path)
-    assert not image.calibrated
-    assert image.spacing == (1.0, 1.0)
-
-
-def test_a_2d_result_is_a_2d_file_for_other_programs(tmp_path: Path) -> None:
-    import itk
-
-    for extension in (".nii.gz", ".mha", ".nrrd"):
-        io.write_image(ramp((1, 7, 5), np.uint8), tmp_path / f"a{extension}", affine=TURNED)
-        image = itk.imread(str(tmp_path / f"a{extension}"))
-        assert image.GetImageDimension() == 2
-        assert np.allclose(image.GetSpacing(), [0.5, 0.25], atol=1e-6)
-        assert np.allclose(itk.array_from_matrix(image.GetDirection()), [[COS, -SIN], [SIN, COS]], atol=1e-6)
-
-
-def test_the_description_reaches_the_header(tmp_path: Path) -> None:
-    io.write_image(
-        ramp((1, 7, 5), np.uint8), tmp_path / "a.nii.gz", affine=TURNED, description="synthetic T1"
-    )
-    io.write_image(ramp((1, 7, 5), np.uint8), tmp_path / "a.png", affine=TURNED, description="synthetic T1")
-    assert nibabel.load(tmp_path / "a.nii.gz").header["descrip"].item() == b"synthetic T1"
-    assert Pillow.open(tmp_path / "a.png").text["Description"] == "synthetic T1"
-    io.write_image(ramp((1, 7, 5), np.uint8), tmp_path / "a.nrrd", affine=TURNED, description="synthetic T1")
-    assert b"synthetic T1" in (tmp_path / "a.nrrd").read_bytes()
-
-
-def test_a_sheared_volume_is_written_so_that_it_can_be_read(tmp_path: Path) -> None:
-    sheared = OBLIQUE.copy()
-    sheared[:3, 2] += 0.5 * sheared[:3, 1]
-    io.write_image(ramp((1, 7, 5, 4), np.int16), tmp_path / "a.nii.gz", affine=sheared)
-    assert np.allclose(io.read_image(tmp_path / "a.nii.gz").affine, sheared, atol=1e-5)
 
 
 def test_x_is_the_column_and_y_the_row_of_a_picture(tmp_path: Path) -> None:
@@ -267,144 +199,3 @@ def test_pixel_mm_repairs_a_nifti_with_zero_spacing(tmp_path: Path) -> None:
     with pytest.raises(checks.SpacingError):
         io.read_image(path)
     assert io.read_image(path, pixel_mm=0.2).spacing == (0.2, 0.2)
-
-
-def names(cases: list[dict[str, str]]) -> list[str]:
-    return [Path(case["image"]).name for case in cases]
-
-
-def touch(folder: Path, *files: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in files:
-        (folder / name).write_bytes(b"x")
-    return folder
-
-
-def test_a_folder_gives_its_images_sorted_and_passes_over_tables_and_hidden_files(tmp_path: Path) -> None:
-    beside = ("truth.csv", "cases.json", "notes.txt", ".hidden.png", "Thumbs.db", "README", "x.raw")
-    folder = touch(tmp_path / "çà b", "b.png", "a.NII.GZ", "c.mhd", *beside)
-    touch(folder / "below", "d.png")
-    assert names(io.find_cases(folder, spatial_dims=2)) == ["a.NII.GZ", "b.png", "c.mhd"]
-
-
-def test_an_unknown_file_in_a_folder_is_a_case_so_that_it_is_reported(tmp_path: Path) -> None:
-    assert names(io.find_cases(touch(tmp_path, "a.png", "b.mp4"), spatial_dims=2)) == ["a.png", "b.mp4"]
-
-
-def test_one_file_is_one_case(tmp_path: Path) -> None:
-    touch(tmp_path, "a.png", "b.png")
-    assert names(io.find_cases(tmp_path / "b.png", spatial_dims=2)) == ["b.png"]
-
-
-def test_a_folder_of_slices_is_one_case_in_3d_and_many_in_2d(
-    tmp_path: Path, dicom_series: Callable[..., Path]
-) -> None:
-    dicom_series(tmp_path / "scan", [0, 1, 2])
-    for path in list((tmp_path / "scan").iterdir()):
-        path.rename(path.with_suffix(""))
-    assert names(io.find_cases(tmp_path / "scan", spatial_dims=3)) == ["scan"]
-    assert names(io.find_cases(tmp_path, spatial_dims=3)) == ["scan"]
-    assert len(io.find_cases(tmp_path / "scan", spatial_dims=2)) == 3
-
-
-def make_zip(path: Path, **members: bytes) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name.replace("__", "/"), content)
-    return path
-
-
-def test_images_in_a_zip_are_cases_with_names_that_can_be_read(tmp_path: Path, frame: np.ndarray) -> None:
-    io.write_image(frame, tmp_path / "a.nii.gz", affine=TURNED)
-    content = (tmp_path / "a.nii.gz").read_bytes()
-    path = make_zip(
-        tmp_path / "two.zip", **{"in__a.nii.gz": content, "in__b.nii.gz": content, "in__t.csv": b"1"}
-    )
-    cases = io.find_cases(path, spatial_dims=2)
-    assert [case["image"] for case in cases] == [f"{path}/in/a.nii.gz", f"{path}/in/b.nii.gz"]
-    image = io.read_image(cases[1]["image"])
-    assert np.array_equal(image.array, frame)
-    assert image.source == path / "in" / "b.nii.gz"
-    assert io.case_name(cases[1]["image"]) == "b"
-
-
-def test_a_zip_with_one_image_can_be_read_by_its_own_name(tmp_path: Path, frame: np.ndarray) -> None:
-    io.write_image(frame, tmp_path / "a.mha", affine=TURNED)
-    path = make_zip(tmp_path / "one.zip", **{"deep__er__a.mha": (tmp_path / "a.mha").read_bytes()})
-    assert np.array_equal(io.read_image(path).array, frame)
-
-
-def test_a_zipped_dicom_series_is_one_volume(tmp_path: Path, dicom_series: Callable[..., Path]) -> None:
-    folder = dicom_series(tmp_path / "scan", [0, 2, 4])
-    members = {f"s__{p.name}": p.read_bytes() for p in folder.iterdir()}
-    path = make_zip(tmp_path / "scan.zip", **members)
-    (case,) = io.find_cases(path, spatial_dims=3)
-    image = io.read_image(case["image"])
-    assert image.array.shape == (1, 8, 6, 3)
-    assert image.spacing == (0.25, 0.5, 2.0)
-    assert io.result_extension(case["image"]) == ".nii.gz"
-
-
-def test_a_detached_header_in_a_zip_finds_its_pixels(tmp_path: Path, frame: np.ndarray) -> None:
-    header = b"NDims = 2\nDimSize = 70 90\nElementType = MET_UCHAR\nElementSpacing = 0.5 0.25\n"
-    pixels = np.ascontiguousarray(frame[0].T).tobytes()
-    path = make_zip(tmp_path / "a.zip", **{"a.mhd": header + b"ElementDataFile = a.raw\n", "a.raw": pixels})
-    (case,) = io.find_cases(path, spatial_dims=2)
-    image = io.read_image(case["image"])
-    assert np.array_equal(image.array, frame)
-    assert image.spacing == (0.5, 0.25)
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("x/a.nii.gz", "a"),
-        ("x/a.b.PNG", "a.b"),
-        ("Lékař 1.mha", "Lékař 1"),
-        ("1.2.840.113", "1.2.840.113"),
-        ("x/scan/", "scan"),
-        ("a:b?.png", "a_b_"),
-        (".png", "png"),
-    ],
-)
-def test_case_names(path: str, name: str) -> None:
-    assert io.case_name(path) == name
-
-
-@pytest.mark.parametrize(
-    ("source", "extension"),
-    [
-        ("a.JPG", ".png"),
-        ("a.tif", ".png"),
-        ("a.nii", ".nii.gz"),
-        ("a.nhdr", ".nrrd"),
-        ("a.mhd", ".mha"),
-        ("d", ".nii.gz"),
-    ],
-)
-def test_results_have_the_extension_of_their_input(source: str, extension: str) -> None:
-    assert io.result_extension(source) == extension
-
-
-def test_a_failed_write_leaves_neither_a_file_nor_a_rest(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("old")
-    with pytest.raises(RuntimeError), io.atomic_path(tmp_path / "a.json") as path:
-        path.write_text("half")
-        raise RuntimeError
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_text() == "old"
-
-
-def test_the_temporary_file_of_a_write_is_hidden_beside_the_result_and_has_its_suffix(tmp_path: Path) -> None:
-    with io.atomic_path(tmp_path / "new" / "a.nii.gz") as path:
-        path.write_bytes(b"x")
-        assert path.parent == tmp_path / "new"
-        assert path.name.startswith(".")
-        assert path.name.endswith(".nii.gz")
-    assert stat.S_IMODE((tmp_path / "new" / "a.nii.gz").stat().st_mode) & stat.S_IRUSR
-    assert os.listdir(tmp_path / "new") == ["a.nii.gz"]
-
-
-def test_an_unknown_result_type_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(checks.InputError, match=r"\.jpg"):
-        io.write_image(ramp((1, 7, 5), np.uint8), tmp_path / "a.jpg", affine=TURNED)

@@ -80,7 +80,7 @@ def test_relative_error_keeps_its_sign() -> None:
 def test_bland_altman_worked_by_hand() -> None:
     # Differences 1, 2, 3: bias 2, sd 1, limits 2 -+ 1.96.
     found = bland_altman([11, 22, 33], [10, 20, 30])
-    assert found == pytest.approx({"n": 3, "bias": 2, "sd": 1, "lower": 0.04, "upper": 3.96})
+    assert found.as_dict() == pytest.approx({"n": 3, "bias": 2, "sd": 1, "lower": 0.04, "upper": 3.96})
 
 
 def test_bland_altman_of_one_pair_is_refused() -> None:
@@ -89,13 +89,13 @@ def test_bland_altman_of_one_pair_is_refused() -> None:
 
 
 def test_summary_worked_by_hand() -> None:
-    found = summary([1, 2, 3, 10])
+    found = summary([1, 2, 3, 10]).as_dict()
     assert found.pop("sd") == pytest.approx(math.sqrt(50 / 3))
     assert found == {"n": 4, "mean": 4.0, "median": 2.5, "min": 1.0, "max": 10.0}
 
 
 def test_a_single_value_has_no_spread() -> None:
-    assert summary([2.0]) == {"n": 1, "mean": 2.0, "median": 2.0, "min": 2.0, "max": 2.0}
+    assert summary([2.0]).as_dict() == {"n": 1, "mean": 2.0, "median": 2.0, "min": 2.0, "max": 2.0}
 
 
 def test_summary_of_values_that_are_not_finite_is_refused() -> None:

@@ -156,8 +156,9 @@ def refused(bundle: Path, *options: str, config: str = "train.json") -> str:
     ],
 )
 def test_wrong_options_are_refused_with_the_nearest_name(
-    bundle: Path, options: list[str], words: str
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], words: str
 ) -> None:
+    monkeypatch.syspath_prepend(bundle)
     assert words in refused(bundle, *options)
 
 

@@ -1,8 +1,8 @@
 """Where the ultrasound beams of a frame come from: its sector mask and the apex on which its beams meet.
 
-A shadow runs along the beam that casts it, so a network that is told depth and angle can bridge it. Frames are
-arrays (X, Y): columns to the right, rows away from the probe. Many stored frames are cut-outs in which no edge
-of the sector is visible; they get the geometry of a common convex probe.
+A shadow runs along the beam that casts it, so a network that is told depth and angle can bridge it. Frames
+are arrays (X, Y): columns to the right, rows away from the probe. Many stored frames are cut-outs in which no
+edge of the sector is visible; they get the geometry of a common convex probe.
 """
 
 import math
@@ -28,7 +28,7 @@ class Beam:
     found: bool
 
     def depth_and_angle(self, shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Per pixel, the distance from the apex in frame heights and the angle from straight down over pi/4."""
+        """Per pixel, the distance from the apex in frame heights and the angle from straight down in pi/4."""
         x, y = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
         dx, dy = x - self.apex[0], y - self.apex[1]
         depth = (np.hypot(dx, dy) - max(0.0, -self.apex[1])) / shape[1]
@@ -37,7 +37,7 @@ class Beam:
 
 
 def sector_mask(frame: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """True inside the insonified part of a frame (X, Y) with values in 0..1: its largest bright region, filled."""
+    """True in the insonified part of a frame (X, Y) with values in 0..1: its largest bright region, filled."""
     bright = ndimage.uniform_filter(frame, 3) > DARK
     bright = ndimage.binary_opening(bright, iterations=2)
     closed = ndimage.binary_closing(np.pad(bright, 12), iterations=10)[12:-12, 12:-12]
@@ -77,7 +77,7 @@ def visible_sector(mask: NDArray[np.bool_], beam: Beam) -> NDArray[np.bool_]:
 
 
 def _side_edge(mask: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """The line x = a + b y along the low-x side of the mask, opening outward with depth, or None if not straight."""
+    """The line x = a + b y along the low-x side of the mask, opening with depth; None if it is not straight."""
     rows = np.flatnonzero(mask.any(axis=0))
     first = mask.argmax(axis=0)[rows]
     # Where the mask reaches the border of the frame the edge is the crop's, not the sector's.

@@ -1,13 +1,13 @@
-"""From label probabilities to outlines, circumferences and diameters, and how far the plane is a standard plane."""
+"""From label probabilities to outlines, circumferences and diameters, and how standard the plane is."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from medbundles.contours import closure, largest_component, outer_contour, touches_border
-from medbundles.ellipse import Ellipse, EllipseFitError, fit_ellipse_robust
 from numpy.typing import NDArray
 
 from fetal_biometry.labels import ABDOMEN_PARTS, HEAD, LABELS
+from medbundles.contours import closure, largest_component, outer_contour, touches_border
+from medbundles.ellipse import Ellipse, EllipseFitError, fit_ellipse_robust
 
 SMALLEST_OUTLINE = 0.01  # of the frame's area
 SMALLEST_STRUCTURE = {
@@ -37,7 +37,7 @@ class Outline:
 
 
 def find_outline(probability: NDArray[np.floating], spacing: tuple[float, float]) -> Outline | None:
-    """The robust ellipse around the region (X, Y) with probability above a half; None if there is no such region.
+    """The robust ellipse around the region (X, Y) with probability above a half; None if there is none.
 
     Contour points on the border of the frame show where the frame ends, not the body: they are left out.
     """
@@ -70,7 +70,7 @@ def find_outline(probability: NDArray[np.floating], spacing: tuple[float, float]
 def label_map(
     probabilities: NDArray[np.floating], abdomen: Outline | None, head: Outline | None
 ) -> NDArray[np.uint8]:
-    """Labels (X, Y) of probabilities (6, X, Y): the ellipses filled, the structures only inside the abdomen's."""
+    """Labels (X, Y) of probabilities (6, X, Y): ellipses filled, structures only inside the abdomen's."""
     shape = probabilities.shape[1:]
     labels = np.zeros(shape, np.uint8)
     if head is not None:

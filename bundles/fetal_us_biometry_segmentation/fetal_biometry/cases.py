@@ -7,13 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from medbundles.checks import DatasetError
-from medbundles.datasets import simulated
-from medbundles.datasets.discovery import load_all
-from medbundles.datasets.mha_stack import MhaStack
-from medbundles.datasets.split import split_by_group
-from medbundles.ellipse import Ellipse
-from medbundles.io import read_image
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -21,6 +14,13 @@ from numpy.typing import NDArray
 
 from fetal_biometry.labels import HEAD, UNDIVIDED_ABDOMEN
 from fetal_biometry.simulator import write_cases
+from medbundles.checks import DatasetError
+from medbundles.datasets import simulated
+from medbundles.datasets.discovery import load_all
+from medbundles.datasets.mha_stack import MhaStack
+from medbundles.datasets.split import split_by_group
+from medbundles.ellipse import Ellipse
+from medbundles.io import read_image
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ SHARES = {"train": 0.70, "validation": 0.08, "test": 0.22}
 def find_cases(dataset_dir: str, split: str, kinds: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """The cases of every data set in a folder that fall into `split`: train, validation, test, or all.
 
-    Subjects never cross the splits. Each case is a dictionary with `image`, `label` (an outline, or the file of
-    a label map), `kind`, `subject` and `pixel_mm` (None without calibration).
+    Subjects never cross the splits. Each case is a dictionary with `image`, `label` (an outline, or the file
+    of a label map), `kind`, `subject` and `pixel_mm` (None without calibration).
 
     Args:
         kinds: only these kinds of case (abdomen, head, simulated); None for all.
@@ -43,9 +43,9 @@ def find_cases(dataset_dir: str, split: str, kinds: Sequence[str] | None = None)
     if not cases:
         raise DatasetError(
             f"no case for the split '{split}'" + (f" of kind {', '.join(kinds)}" if kinds else ""),
-            expected="FETAL_PLANES_DB with UCL landmarks, HC18, ACOUSLIC-AI or simulated cases, 10 of a kind or more",
+            expected="FETAL_PLANES_DB with UCL landmarks, HC18, ACOUSLIC-AI or 10 or more simulated cases",
             source=dataset_dir,
-            advice="point --dataset_dir at the folder that holds the data sets, or make cases: medbundles simulate",
+            advice="point --dataset_dir at the folder of the data sets, or make cases: medbundles simulate",
         )
     return cases
 
@@ -78,7 +78,7 @@ def _entry(case: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class TakeFramed(MapTransform):
-    """Replaces the path of a sweep by the frame that the case names; other images are left to be read as files."""
+    """Replaces the path of a sweep by the frame that the case names; other images stay files to be read."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         data = dict(data)
@@ -98,9 +98,9 @@ class TakeFramed(MapTransform):
 class DrawTruthd(MapTransform):
     """Turns the truth of a case into a label map (1, X, Y) on the grid of its image.
 
-    The truth is an outline, or a file: a full label map of a simulated or user-labelled case, or a mask of the
-    abdomen alone (ACOUSLIC-AI, where 1 and 2 tell good planes from fair ones, not structures). An outline is kept
-    as `outline`.
+    The truth is an outline, or a file: a full label map of a simulated or user-labelled case, or a mask of
+    the abdomen alone (ACOUSLIC-AI, where 1 and 2 tell good planes from fair ones, not structures).
+    An outline is kept as `outline`.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ def whole_abdomen(label: Tensor) -> Tensor:
 
 
 class Outlinesd(MapTransform):
-    """Reduces logits (6, X, Y) or a label map (1, X, Y) to masks (2, X, Y) of the whole abdomen and the head."""
+    """Reduces logits (6, X, Y) or a label map (1, X, Y) to masks (2, X, Y) of whole abdomen and head."""
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)

@@ -1,7 +1,7 @@
 """Loss that learns from every label a case has and from none that it lacks.
 
-A real frame carries only the outline of the abdomen: inside it, nobody said where stomach, vein and spine are.
-There the network is asked for the sum of their probabilities, and is free to divide it.
+A real frame carries only the outline of the abdomen: inside it, nobody said where stomach, vein and spine
+are. There the network is asked for the sum of their probabilities, and is free to divide it.
 """
 
 from collections.abc import Sequence

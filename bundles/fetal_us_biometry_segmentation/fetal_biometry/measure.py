@@ -1,4 +1,4 @@
-"""The transforms that turn a network's answer into labels, measurements and a drawing, and compare it with the truth."""
+"""Turns a network's answer into labels, measurements and a drawing, and compares them with the truth."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict
@@ -6,9 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from medbundles.ellipse import Ellipse
-from medbundles.measure import gestational_age, measurement
-from medbundles.metrics import dice
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
@@ -17,6 +14,9 @@ from torch import Tensor
 
 from fetal_biometry.biometry import Outline, chord, find_outline, label_map, plane_score, spine_direction
 from fetal_biometry.labels import ABDOMEN_PARTS, HEAD, LABELS, whole_abdomen
+from medbundles.ellipse import Ellipse
+from medbundles.measure import gestational_age, measurement
+from medbundles.metrics import dice
 
 NO_SPINE = "the spine was not found, so front and back of the abdomen are not known"
 DERIVED = "derived from the circumference by the regression of Hadlock et al. 1984, not measured"
@@ -191,7 +191,7 @@ def _ellipse(ellipse: Ellipse, colour: str, text: str) -> dict[str, Any]:
 
 
 def _overlaps(answer: Tensor, truth: Tensor) -> dict[str, float]:
-    """Dice of every outline and structure that the truth has; undivided abdomens say nothing about structures."""
+    """Dice of each outline and structure in the truth; undivided abdomens say nothing about structures."""
     scores = {}
     if whole_abdomen(truth).any():
         scores["Dice abdomen"] = dice(whole_abdomen(answer).numpy(), whole_abdomen(truth).numpy())
@@ -202,7 +202,7 @@ def _overlaps(answer: Tensor, truth: Tensor) -> dict[str, float]:
 
 
 def _errors(measured: Mapping[str, float | None], expected: Mapping[str, float]) -> dict[str, float]:
-    """For each expected length the measured and true value, mm; nothing measured is not-a-number, and is counted."""
+    """For each expected length the measured and true value in mm; nothing measured is not-a-number."""
     scores: dict[str, float] = {}
     for name, truth in expected.items():
         value = measured.get(name)

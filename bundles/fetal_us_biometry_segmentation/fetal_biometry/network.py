@@ -1,10 +1,11 @@
 """The beam-aware U-Net that outlines the fetal abdomen or head and the structures inside the abdomen.
 
 Shapes: B batch, C channels, X columns (to the right), Y rows (away from the probe). The network works at half
-the input grid and interpolates its logits back, because outlines are smooth and half the grid is a quarter of the cost.
+the input grid and interpolates its logits back: outlines are smooth, and half the grid is a quarter of the cost.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ class BeamUNet(nn.Module):
         in_channels: 4: grey value, sector mask, depth along the beam, signed beam angle.
         out_channels: labels with background.
         widths: channels per grid, from half the input grid downwards.
-        beam_channels: False hides the three geometry channels (the ablation), leaving the same weights and cost.
+        beam_channels: False hides the three geometry channels (the ablation) at the same size and cost.
         dropout: share of channels dropped at the coarsest grid in training.
     """
 
@@ -76,7 +77,7 @@ class BeamUNet(nn.Module):
         )
         self.down = nn.ModuleList(
             nn.Sequential(ResidualBlock(fine, coarse, stride=2), ResidualBlock(coarse, coarse))
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            for fine, coarse in pairwise(widths)
         )
         self.dropout = nn.Dropout2d(dropout)
         self.up = nn.ModuleList(

@@ -14,7 +14,18 @@ from medbundles.simulators.ultrasound_scenes import STANDARD, Frame, simulate_ab
 
 DOTTED_NAME = "fetal_biometry.simulator.write_cases"
 # Of ten cases seven are standard planes of the abdomen, one is a plane that is not, two are heads.
-KINDS = ("abdomen", "abdomen", "head", "abdomen", "abdomen", "other plane", "abdomen", "abdomen", "head", "abdomen")
+KINDS = (
+    "abdomen",
+    "abdomen",
+    "head",
+    "abdomen",
+    "abdomen",
+    "other plane",
+    "abdomen",
+    "abdomen",
+    "head",
+    "abdomen",
+)
 OTHER_PLANES = (("vein", "spine"), ("stomach", "spine"), ("spine",), ("kidneys", "spine"))
 
 
@@ -53,7 +64,6 @@ def _write_case(folder: Path, index: int, seed: int) -> dict[str, Any]:
     paths = {key: f"{key}s/{name}.nii.gz" for key in ("image", "label")}
     write_image(frame.image[None], folder / paths["image"], affine=affine, description="simulated")
     write_image(frame.label[None], folder / paths["label"], affine=affine, description="simulated")
-    circumference = "HC" if frame.truth["kind"] == "head" else "AC"
-    value = frame.ellipse.scaled(spacing).circumference()
-    expected = [{"name": circumference, "value": value, "unit": "mm"}]
+    names = ("HC", "OFD", "BPD") if frame.truth["kind"] == "head" else ("AC", "APAD", "TAD")
+    expected = [{"name": name, "value": frame.truth[name], "unit": "mm"} for name in names]
     return {"name": name, **paths, "seed": seed, "spacing_mm": [spacing, spacing], "expected": expected}

@@ -1,7 +1,7 @@
 """From any stored frame to the network's grid and back: upright, isotropic, whole, with its beam geometry.
 
-Frames are (C, X, Y). The network's grid shows the whole frame, the probe at the top, with square pixels; what is
-left over stays black. One affine map does all of it at once, and the same map brings the answer back.
+Frames are (C, X, Y). The network's grid shows the whole frame, the probe at the top, with square pixels; what
+is left over stays black. One affine map does all of it at once, and the same map brings the answer back.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fetal_biometry.beam import find_beam, sector_mask, visible_sector
+from medbundles.images import frame_axes
 
 BRIGHTEST = 0.995
 
@@ -28,11 +29,11 @@ def grid_to_frame(
     """The 3x3 map from pixels of the network's grid to pixels of a frame.
 
     Args:
-        affine: 4x4 RAS affine of the frame; only its first two columns matter.
+        affine: 4x4 RAS affine of the frame.
         shape: (X, Y) of the frame.
         size: (X, Y) of the network's grid.
     """
-    axes = np.stack([-affine[:2, 0], -affine[:2, 1]], axis=1).astype(float)  # columns: frame axes in LPS x, y
+    axes = frame_axes(affine)  # columns: where the frame's axes point on the display
     spacing = np.maximum(np.linalg.norm(affine[:3, :2], axis=0), 1e-9)
     # The frame axis that runs most along the display's x axis becomes x; an oblique rest is left as it is.
     swap = abs(axes[0, 1]) / spacing[1] > abs(axes[0, 0]) / spacing[0]
@@ -56,7 +57,7 @@ def resample(
     mode: str = "bilinear",
     outside: str = "zeros",
 ) -> Tensor:
-    """An image (C, X, Y) looked up at `to_source` of every pixel of a new grid, as `grid_sample` names the options."""
+    """An image (C, X, Y) looked up at `to_source` of each pixel of a new grid; options as of `grid_sample`."""
     x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]), indexing="ij")
     points = to_source[:2, :2] @ np.stack([x.ravel(), y.ravel()]) + to_source[:2, 2:]
     # grid_sample wants (last axis, first axis) in -1..1 over the outer edges of the pixels.

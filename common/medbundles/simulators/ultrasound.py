@@ -1,8 +1,9 @@
 """B-mode of a convex array by convolution in beam space.
 
-Speckle is complex white noise weighted by the tissue maps and blurred by the pulse; interfaces answer where they
-face the beam; absorption and transmission are summed along each line, so shadows and enhancement follow from the
-maps. Lengths are millimetres, the origin is the middle of the probe's surface, arrays are (depth, line).
+Speckle is complex white noise weighted by the tissue maps and blurred by the pulse; interfaces answer where
+they face the beam; absorption and transmission are summed along each line, so shadows and enhancement follow
+from the maps. Lengths are millimetres, the origin is the middle of the probe's surface,
+arrays are (depth, line).
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ Echo = NDArray[np.complex64]
 SOUND_SPEED = 1.54  # mm per microsecond
 # A smooth interface answers only where it faces the beam, a rough one fades slowly as it turns away.
 SMOOTH_EXPONENT, ROUGH_EXPONENT = 14.0, 2.5
-SMOOTH_GAIN, ROUGH_GAIN = 22.0, 6.0  # amplitude of a facing interface per unit of relative impedance per mm
+SURFACE_MM = 0.35  # over which an interface is spread before its direction is taken
+SMOOTH_GAIN, ROUGH_GAIN = 22.0, 4.0  # amplitude of a facing interface per unit of relative impedance per mm
+APERTURE_LINES = 3.0  # over which an aperture averages what lies in its way
 CLUTTER_LINES = 9.0  # lateral reach of the side lobes, in lines
 BLOCKED = 60.0  # dB of two-way loss beyond which nothing more needs to be told apart
 
@@ -52,7 +55,7 @@ class Probe:
     bandwidth: float = 0.6
     focus: float = 70.0
     f_number: float = 2.2
-    lines: int = 320
+    lines: int = 400
     samples: int = 960
     tgc: float = 0.5
     noise: float = -90.0
@@ -77,9 +80,16 @@ class Probe:
         """Depth in mm and angle in rad of points (x, z)."""
         return np.hypot(x, z + self.radius) - self.radius, np.arctan2(x, z + self.radius)
 
+    def samples_of(self, length: float) -> tuple[float, float]:
+        """A length in mm as samples and, halfway down, as lines; enough of them for smooth borders."""
+        line = 2 * self.half_angle / (self.lines - 1) * (self.radius + 0.5 * self.depth)
+        return length * (self.samples - 1) / self.depth, max(length / line, 0.9)
+
     def axial_sigma(self) -> float:
         """Standard deviation of the pulse's envelope in depth, samples."""
-        return 0.44 / (self.bandwidth * self.frequency) * SOUND_SPEED / 2 / (self.depth / (self.samples - 1))
+        # A Gaussian spectrum of width B at half its height has an envelope of deviation 0.375 / B.
+        duration = 0.375 / (self.bandwidth * self.frequency)
+        return duration * SOUND_SPEED / 2 * (self.samples - 1) / self.depth
 
     def lateral_sigma(self) -> Floats:
         """Standard deviation of the beam's width at each depth, lines: widest away from the focus."""
@@ -124,12 +134,14 @@ def two_way_loss(maps: Maps, probe: Probe) -> Floats:
     above, below = maps.impedance[:-1], maps.impedance[1:]
     transmitted = 4 * above * below / (above + below) ** 2
     loss[1:] -= np.cumsum(20 * np.log10(transmitted), axis=0)
-    return gaussian_filter1d(np.minimum(loss, loss.min(axis=1, keepdims=True) + BLOCKED), 1.5, axis=1)
+    return gaussian_filter1d(
+        np.minimum(loss, loss.min(axis=1, keepdims=True) + BLOCKED), APERTURE_LINES, axis=1
+    )
 
 
 def interfaces(impedance: Floats, probe: Probe) -> Floats:
     """Returns the specular amplitude: impedance gradient, weighted by how squarely the beam meets it."""
-    logs = gaussian_filter(np.log(impedance), (1.2, 0.8))
+    logs = gaussian_filter(np.log(impedance), probe.samples_of(SURFACE_MM))
     along = np.gradient(logs, axis=0) / (probe.depth / (probe.samples - 1))
     arc = (probe.radius + probe.depths()) * (2 * probe.half_angle / (probe.lines - 1))
     across = np.gradient(logs, axis=1) / arc[:, None]
@@ -140,21 +152,17 @@ def interfaces(impedance: Floats, probe: Probe) -> Floats:
 
 
 def _through_slice(echo: Floats, probe: Probe) -> Floats:
-    """Backscattered power; the slice is thick, so borders that are oblique to it mix the tissues on both sides."""
+    """Backscattered power; the slice is thick, so a border oblique to it mixes the tissues on both sides."""
     power = 10 ** (echo / 10)
     if probe.slice_mm == 0:
         return power
-    rows = probe.slice_mm / (probe.depth / (probe.samples - 1))
-    middle = probe.radius + 0.5 * probe.depth
-    return gaussian_filter(
-        power, (rows, probe.slice_mm / (middle * 2 * probe.half_angle / (probe.lines - 1)))
-    )
+    return gaussian_filter(power, probe.samples_of(probe.slice_mm))
 
 
 def _uneven(rng: np.random.Generator, probe: Probe) -> Floats:
     """Two-way loss per line in dB from fat and muscle above, smooth along the probe."""
     loss = np.zeros(probe.lines, np.float32)
-    for lines in (6, 18, 50):
+    for lines in (10, 30, 80):
         wave = gaussian_filter1d(rng.standard_normal(probe.lines), lines, mode="reflect")
         loss += probe.unevenness * np.float32(0.58) * (wave / wave.std()).astype(np.float32)
     return loss

@@ -72,7 +72,7 @@ class Body:
 
 
 def abdomen_parts(body: Body, structures: frozenset[str], rng: np.random.Generator) -> list[Part]:
-    """Returns the abdomen from back to front; `structures` names what of stomach, vein, spine, kidneys is cut."""
+    """Returns the abdomen from back to front; `structures`: those of stomach, vein, spine, kidneys cut."""
     liver = Tissue(
         echo=rng.uniform(-15, -10),
         attenuation=rng.uniform(0.4, 0.6),
@@ -87,7 +87,7 @@ def abdomen_parts(body: Body, structures: frozenset[str], rng: np.random.Generat
         parts += _stomach(body, liver, rng)
     if "vein" in structures:
         parts += _vein(body, rng)
-    ripple = random_ripple(rng, 0.022 * body.size, longest=0.5 * body.size)
+    ripple = random_ripple(rng, 0.03 * body.size, longest=0.6 * body.size)
     inside = [Part(Both(Rippled(p.region, ripple), inner), p.tissue, p.label) for p in parts]
     spine = _spine(body, rng) if "spine" in structures else []
     ripple = random_ripple(rng, 0.02 * body.size, longest=0.3 * body.size)
@@ -101,13 +101,13 @@ def _wall(body: Body, liver: Tissue, rng: np.random.Generator) -> tuple[list[Par
     The skin's own scatter is hardly above the liver's: what shines is the interface where it faces the beam.
     """
     skin = rng.uniform(0.5, 1.3) * (body.size / 40) ** 0.5
-    fat = rng.uniform(0.02, 0.1) * body.size
+    fat = rng.uniform(0.005, 0.1) * body.size
     lining = rng.uniform(0.4, 1.4) * (body.size / 40) ** 0.5
     bright = Tissue(
-        liver.echo + rng.uniform(-3, 6), rng.uniform(0.6, 1.2), rng.uniform(1.63, 1.69), grain=3.0
+        liver.echo + rng.uniform(-9, 3), rng.uniform(0.6, 1.2), rng.uniform(1.63, 1.69), grain=3.0
     )
-    flesh = Tissue(liver.echo + rng.uniform(-10, 2), 0.55, rng.uniform(1.58, 1.62), grain=2.0)
-    muscle = Tissue(liver.echo + rng.uniform(-1, 8), 0.7, rng.uniform(1.63, 1.69), grain=3.0)
+    flesh = Tissue(liver.echo + rng.uniform(-16, 0), 0.55, rng.uniform(1.58, 1.62), grain=2.0)
+    muscle = Tissue(liver.echo + rng.uniform(-8, 6), 0.7, rng.uniform(1.63, 1.69), grain=3.0)
     outer, ripple = body.outline, random_ripple(rng, 0.012 * body.size, longest=body.size)
     inner = outer.shrunk(skin + fat + lining)
     layers = [Part(outer, bright, ABDOMEN)]
@@ -185,7 +185,7 @@ def _ribs(body: Body, rng: np.random.Generator) -> list[Part]:
         for middle in rng.uniform(0.45, 2.3, rng.integers(0, 4)):
             radius, thick = rng.uniform(0.86, 0.93), rng.uniform(0.012, 0.035)
             piece = Arc(body.outline, (radius, radius + thick), side * middle, rng.uniform(0.05, 0.3))
-            tissue = Tissue(rng.uniform(-8, 1), rng.uniform(1, 7), rng.uniform(1.66, 1.8), grain=3.0)
+            tissue = Tissue(rng.uniform(-8, 4), rng.uniform(1, 7), rng.uniform(1.66, 1.8), grain=3.0)
             parts.append(Part(Rippled(piece, random_ripple(rng, 0.008 * body.size)), tissue))
     return [Part(Both(p.region, body.outline), p.tissue) for p in parts]
 
@@ -221,7 +221,7 @@ def _stomach(body: Body, liver: Tissue, rng: np.random.Generator) -> list[Part]:
 
 
 def _vein(body: Body, rng: np.random.Generator) -> list[Part]:
-    """The umbilical part of the portal vein: a hockey stick that bends to the right, or only a piece of it."""
+    """The umbilical part of the portal vein: a hockey stick that bends to the right, or a piece of it."""
     start, stop, bend = rng.uniform(-0.7, -0.42), rng.uniform(-0.2, 0.05), rng.uniform(0.1, 0.4)
     if rng.random() < 0.5:
         start, bend = rng.uniform(-0.48, -0.32), rng.uniform(0.0, 0.25)
@@ -230,23 +230,23 @@ def _vein(body: Body, rng: np.random.Generator) -> list[Part]:
     f = start + (stop - start) * np.sin(np.pi / 2 * np.minimum(s * rng.uniform(0.9, 1.25), 1))
     g = rng.normal(0.02, 0.07) + rng.normal(0, 0.1) * (s - 0.3) - bend * turning**1.4 * 2.4
     line = tuple(body.at(p, q) for p, q in zip(f, g, strict=True))
-    radius, taper = body.size * rng.uniform(0.025, 0.058), rng.uniform(0.5, 1.2)
-    wall = Tissue(rng.uniform(-12, -5), 0.5, rng.uniform(1.64, 1.68), grain=3.0)
-    lumen = Tissue(rng.uniform(-52, -30), 0.1, 1.6, grain=2.0)
-    outer = Tube(line, radius + rng.uniform(0.3, 0.9), taper)
+    radius, taper = body.size * rng.uniform(0.035, 0.07), rng.uniform(0.6, 1.2)
+    wall = Tissue(rng.uniform(-14, -7), 0.5, rng.uniform(1.63, 1.66), grain=3.0)
+    lumen = Tissue(rng.uniform(-52, -32), 0.1, 1.605, grain=2.0)
+    outer = Tube(line, radius + rng.uniform(0.2, 0.6), taper)
     return [Part(outer, wall), Part(Tube(line, radius, taper), lumen, VEIN)]
 
 
 def _spine(body: Body, rng: np.random.Generator) -> list[Part]:
     """A vertebra: its outline is the label; ossification centres in it shine and cast shadows."""
     f, scale = rng.uniform(0.64, 0.76), rng.uniform(0.85, 1.25)
-    flesh = Tissue(rng.uniform(-20, -10), 0.8, 1.63, grain=3.0)
+    flesh = Tissue(rng.uniform(-20, -10), rng.uniform(0.7, 3.5), 1.63, grain=3.0)
     parts = [Part(body.blob(f, 0, (0.15 * scale, 0.15 * scale)), flesh, SPINE)]
     if rng.random() < 0.7:
         parts.append(Part(body.blob(f + 0.03 * scale, 0, (0.035, 0.045)), Tissue(-32, 0.2, 1.6)))
-    turn, loss = rng.normal(0, 0.15), rng.uniform(2, 9)
+    turn, loss = rng.normal(0, 0.15), rng.uniform(1, 6)
     for df, dg, a, b in ((-0.075, 0.0, 0.05, 0.06), (0.055, 0.085, 0.05, 0.03), (0.055, -0.085, 0.05, 0.03)):
         size = scale * rng.uniform(0.7, 1.25)
-        bone = Tissue(rng.uniform(-9, 3), loss * rng.uniform(0.6, 1.3), rng.uniform(1.66, 1.8), grain=3.0)
+        bone = Tissue(rng.uniform(-5, 8), loss * rng.uniform(0.6, 1.3), rng.uniform(1.66, 1.8), grain=3.0)
         parts.append(Part(body.blob(f + df * scale, dg * scale, (a * size, b * size), turn - 4 * dg), bone))
     return parts

@@ -61,7 +61,7 @@ class Machine:
         smoothing: speckle reduction, mm.
         mix: how much of the smoothed image is shown, 0 to 1.
         edges: edge enhancement, 0 for none.
-        levelling: how much of the change of brightness with depth the operator's gain sliders take out, 0 to 1.
+        levelling: how much of the change of brightness with depth the gain sliders take out, 0 to 1.
     """
 
     dynamic_range: float = 55.0
@@ -73,16 +73,16 @@ class Machine:
     levelling: float = 0.5
 
 
-def random_machine(rng: np.random.Generator) -> Machine:
-    """Settings between a smooth modern picture and a harsh, grainy one."""
+def random_machine(rng: np.random.Generator, *, detail: float = 1.0) -> Machine:
+    """Settings between a smooth modern picture and a harsh, grainy one; `detail` scales the smoothing."""
     return Machine(
-        dynamic_range=rng.uniform(52, 85),
-        level=rng.uniform(0.18, 0.42),
+        dynamic_range=rng.uniform(48, 80),
+        level=rng.uniform(0.14, 0.36),
         gamma=rng.uniform(0.85, 1.3),
-        smoothing=rng.uniform(0.35, 1.0),
+        smoothing=rng.uniform(0.35, 1.0) * detail,
         mix=rng.uniform(0.4, 1.0),
-        edges=rng.uniform(0, 1.3) ** 2,
-        levelling=rng.uniform(0.3, 1.0),
+        edges=rng.uniform(0, 1) ** 2,
+        levelling=rng.uniform(0.1, 0.8),
     )
 
 
@@ -106,7 +106,7 @@ def show(
 
 
 def _trend(decibel: Floats) -> Floats:
-    """How the typical tissue echo changes with depth; fluid and shadow, far below the reference, do not count."""
+    """How the typical tissue echo changes with depth; fluid and shadow, far weaker, do not count."""
     tissue = np.where(decibel > -25, decibel, np.nan)
     enough = np.isfinite(tissue).mean(axis=1) > 0.1
     if not enough.any():
@@ -134,9 +134,7 @@ def _reduce_speckle(picture: Floats, machine: Machine, spacing: float) -> Floats
     return picture
 
 
-def add_marks(
-    picture: NDArray[np.uint8], sector: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def add_marks(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Returns the frame with some of: a grey bar, a ruler, text, and black boxes that hide text."""
     image = Image.fromarray(np.ascontiguousarray(picture.T))
     draw = ImageDraw.Draw(image)
@@ -150,6 +148,8 @@ def add_marks(
             draw.line([(column, row), (column + 2, row)], fill=int(rng.integers(90, 220)))
     if rng.random() < 0.7:
         _text_block(draw, (width, height), rng)
+    if rng.random() < 0.2:
+        _black_edge(draw, (width, height), rng)
     if rng.random() < 0.12:
         _black_box(draw, (width, height), rng)
     return np.ascontiguousarray(np.asarray(image).T)
@@ -172,6 +172,14 @@ def _text_block(draw: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random
         text = str(rng.choice(WORDS)).format(*rng.integers(1, 60, 2))
         draw.text((size[0] - 4 - draw.textlength(text, font=font), row), text, fill=grey, font=font)
         row += font.size * 1.15
+
+
+def _black_edge(draw: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:
+    """A straight black margin at the bottom or a side, where the stored picture ends."""
+    (width, height), share = size, rng.uniform(0.02, 0.12)
+    boxes = [(0, height * (1 - share), width, height), (0, 0, width * share, height)]
+    boxes += [boxes[0], (width * (1 - share), 0, width, height)]
+    draw.rectangle(boxes[rng.integers(4)], fill=0)
 
 
 def _black_box(draw: ImageDraw.ImageDraw, size: tuple[int, int], rng: np.random.Generator) -> None:

@@ -20,13 +20,13 @@ HEAD = 5
 
 
 def head_parts(head: Body, rng: np.random.Generator) -> list[Part]:
-    """Returns the head from back to front; its outline is the outer border of the skull, f runs to the occiput."""
+    """Returns the head ; its outline is the outer border of the skull, f runs to the occiput."""
     brain = Tissue(
-        rng.uniform(-26, -15), rng.uniform(0.25, 0.45), 1.60, grain=rng.uniform(2, 4), texture="mottled"
+        rng.uniform(-29, -18), rng.uniform(0.25, 0.45), 1.60, grain=rng.uniform(2, 4), texture="mottled"
     )
-    thick = rng.uniform(1.3, 2.6) * (head.size / 40) ** 0.6
+    thick = rng.uniform(0.9, 2.0) * (head.size / 40) ** 0.6
     skull = Tissue(
-        rng.uniform(0, 7), rng.uniform(1.0, 3.0), rng.uniform(1.64, 1.7), grain=3.0, texture="coarse"
+        rng.uniform(0, 9), rng.uniform(1.0, 3.0), rng.uniform(1.64, 1.7), grain=3.0, texture="coarse"
     )
     scalp = Tissue(rng.uniform(-16, -6), 0.6, 1.64, grain=2.0)
     inner = head.outline.shrunk(thick)
@@ -59,12 +59,12 @@ def _inside(head: Body, brain: Tissue, rng: np.random.Generator) -> list[Part]:
 
 def _midline(head: Body, rng: np.random.Generator) -> list[Part]:
     """The falx as broken bright strokes, and in front of the middle the cavum between two walls."""
-    line = Tissue(rng.uniform(-14, -5), 0.6, 1.64, grain=4, texture="mottled")
+    line = Tissue(rng.uniform(-17, -8), 0.6, 1.63, grain=4, texture="mottled")
     parts = []
     for start, stop in ((-0.95, -0.48), (-0.2, 0.25), (0.3, 0.92)):
         if rng.random() < 0.85:
             ends = [head.at(f + rng.normal(0, 0.05), rng.normal(0, 0.012)) for f in (start, stop)]
-            parts.append(Part(Tube(tuple(ends), rng.uniform(0.2, 0.5)), line))
+            parts.append(Part(Tube(tuple(ends), rng.uniform(0.15, 0.4)), line))
     if rng.random() < 0.75:
         f, half = rng.uniform(-0.42, -0.3), rng.uniform(0.025, 0.05)
         parts.append(Part(head.blob(f, 0, (0.11, half + 0.015)), line))

@@ -1,7 +1,7 @@
 """Scenes for ultrasound: regions filled with tissues, painted in order at any set of points.
 
-The beam grid that makes the echoes and the pixel grid that carries the labels are painted from the same list, so
-the truth is exact at every resolution. Lengths are millimetres: x to the right, z away from the probe.
+The beam grid that makes the echoes and the pixel grid that carries the labels are painted from the same list,
+so the truth is exact at every resolution. Lengths are millimetres: x to the right, z away from the probe.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Arc:
 
 @dataclass(frozen=True)
 class Tube:
-    """Points within `radius` of a polyline of (x, z) points; the radius shrinks to `taper` of it at the end."""
+    """Points near a polyline of (x, z) points: within `radius`, which changes to `taper` of it at the end."""
 
     line: tuple[tuple[float, float], ...]
     radius: float
@@ -89,7 +89,7 @@ class Tube:
         """A circle around the line's middle."""
         points = np.asarray(self.line)
         centre = (points.min(axis=0) + points.max(axis=0)) / 2
-        reach = np.linalg.norm(points - centre, axis=1).max() + self.radius
+        reach = np.linalg.norm(points - centre, axis=1).max() + self.radius * max(1.0, self.taper)
         return float(centre[0]), float(centre[1]), float(reach)
 
     def inside(self, x: Floats, z: Floats) -> NDArray[np.bool_]:
@@ -185,12 +185,12 @@ class Both:
 
 
 def random_ripple(rng: np.random.Generator, size: float, *, longest: float = 30.0) -> Ripple:
-    """Waves of length 3 mm to `longest`, together about `size` mm high, the long ones higher."""
-    lengths = np.geomspace(3.0, longest, 7)
+    """Waves from a sixth of `longest` up to it, together about `size` mm high, the long ones higher."""
+    lengths = np.geomspace(longest / 6, longest, 6)
     waves = []
     for length in lengths:
         toward, k = rng.uniform(0, 2 * np.pi), 2 * np.pi / length
-        shift = size * (length / longest) ** 0.6 * rng.normal(0, 0.6, 2)
+        shift = size * (length / longest) ** 0.9 * rng.normal(0, 0.6, 2)
         wave = (k * np.cos(toward), k * np.sin(toward), rng.uniform(0, 2 * np.pi), *shift)
         waves.append(tuple(float(v) for v in wave))
     return Ripple(tuple(waves))

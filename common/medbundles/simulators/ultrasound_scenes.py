@@ -48,7 +48,7 @@ def simulate_abdomen(
     size: tuple[int, int] | None = None,
     marks: bool = True,
 ) -> Frame:
-    """Returns a frame of a fetal abdomen; lacking one of `STANDARD`, or with "kidneys", it is no standard plane.
+    """Returns a frame of a fetal abdomen; lacking one of `STANDARD`, or with "kidneys", it is not standard.
 
     Args:
         seed: everything follows from it.
@@ -111,29 +111,27 @@ def _frame(
     outside = Tissue(rng.uniform(-24, -9), 0.55, 1.62, grain=rng.uniform(3, 6), texture="streaky")
     scene = Scene(outside, [*womb.parts(rng), *parts], seed=int(rng.integers(2**31)))
     echoes = render(scene, probe, rng)
-    picture, sector = show(echoes, view, random_machine(rng), reference=_reference(echoes, body))
+    machine = random_machine(rng, detail=min(body.size / 40, 1))
+    # Operators turn the gain up for a liver; the skull is bright enough to leave a brain dark.
+    brighter = rng.uniform(2, 14) if truth["kind"] == "head" else 0.0
+    picture, _ = show(echoes, view, machine, reference=_reference(echoes, body) * 10 ** (brighter / 20))
     image = np.round(picture * 255).astype(np.uint8)
     if marks:
-        image = add_marks(image, sector, rng)
+        image = add_marks(image, rng)
     ellipse = Ellipse(
         view.to_pixels(body.centre),
         (body.half_depth / view.spacing, body.half_width / view.spacing),
         body.pose,
     )
-    return Frame(
-        image, scene.labels(*view.grid()), view.spacing, ellipse, truth | _measures(body, truth["kind"])
-    )
+    truth = truth | _measures(body, truth["kind"])
+    return Frame(image, scene.labels(*view.grid()), view.spacing, ellipse, truth)
 
 
 def _measures(body: Body, kind: str) -> dict[str, float]:
     """Circumference and the two diameters in mm under their clinical names."""
+    names = ("HC", "OFD", "BPD") if kind == "head" else ("AC", "APAD", "TAD")
     around = Ellipse((0, 0), (body.half_depth, body.half_width)).circumference()
-    long, across = 2 * body.half_depth, 2 * body.half_width
-    return (
-        {"HC": around, "OFD": long, "BPD": across}
-        if kind == "head"
-        else {"AC": around, "APAD": long, "TAD": across}
-    )
+    return dict(zip(names, (around, 2 * body.half_depth, 2 * body.half_width), strict=True))
 
 
 def _view(body: Body, size: tuple[int, int], rng: np.random.Generator) -> View:
@@ -143,7 +141,7 @@ def _view(body: Body, size: tuple[int, int], rng: np.random.Generator) -> View:
     column = float(np.clip(rng.normal(0.51, 0.06), 0.3, 0.7)) * size[0]
     row = float(np.clip(rng.normal(0.49, 0.06), 0.32, 0.68)) * size[1]
     left, top = body.centre[0] - column * spacing, body.centre[1] - row * spacing
-    return View((left, max(top, -3.0)), spacing, size)
+    return View((left, max(top, rng.uniform(-9, 0))), spacing, size)
 
 
 def _probe(body: Body, view: View, rng: np.random.Generator) -> Probe:
@@ -155,19 +153,22 @@ def _probe(body: Body, view: View, rng: np.random.Generator) -> Probe:
     half_angle = max(rng.uniform(0.45, 0.7), needed * rng.uniform(0.8, 1.4))
     if rng.random() < 0.3:
         half_angle = 0.85
+    frequency = rng.uniform(2.6, 5.0) * np.clip(40 / body.size, 0.8, 1.6) ** 0.4
+    # Electronic noise that leaves soft tissue at the far side of the body just visible, or hardly touches it.
+    tissue = -12 - 0.1 * frequency * (body.centre[1] + height)
     return Probe(
         radius=radius,
         half_angle=float(np.clip(half_angle, 0.35, 0.85)),
         depth=max(bottom * rng.uniform(0.9, 1.2), body.centre[1] + height * rng.uniform(0.95, 1.2)),
-        frequency=rng.uniform(2.6, 5.0),
+        frequency=frequency,
         bandwidth=rng.uniform(0.4, 0.8),
         focus=body.centre[1] + rng.normal(0, 12),
         f_number=rng.uniform(1.6, 4.5),
         tgc=rng.uniform(0.42, 0.54),
-        noise=rng.uniform(-95, -62),
+        noise=tissue - rng.uniform(4, 35),
         clutter=rng.uniform(-32, -14),
         slice_mm=rng.uniform(0.2, 0.9),
-        unevenness=rng.uniform(1, 5),
+        unevenness=rng.uniform(0.5, 4),
     )
 
 

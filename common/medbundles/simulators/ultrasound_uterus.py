@@ -68,7 +68,7 @@ class Womb:
         slip = rng.normal(0, 0.6 * amount, 2)
         axes = (half_width + amount * rng.uniform(0.8, 2.0), half_height + amount * rng.uniform(0.4, 1.0))
         return Blob(
-            (x + slip[0], z + 0.5 * slip[1]), axes, rng.normal(0, 0.15), random_lobes(rng, 0.16)
+            (x + slip[0], z + 0.5 * slip[1]), axes, rng.normal(0, 0.15), random_lobes(rng, 0.22)
         ), amount
 
     def _placenta(self, rng: np.random.Generator) -> list[Part]:
@@ -76,7 +76,7 @@ class Womb:
         side = rng.choice(["behind", "before", "beside", "none"], p=[0.4, 0.15, 0.2, 0.25])
         if side == "none":
             return []
-        tissue = Tissue(rng.uniform(-13, -5), rng.uniform(0.35, 0.55), 1.63, grain=2.5, texture="mottled")
+        tissue = Tissue(rng.uniform(-12, 0), rng.uniform(0.35, 0.55), 1.63, grain=2.5, texture="mottled")
         thick, long = rng.uniform(9, 24), rng.uniform(45, 90)
         x, z = self.fetus.centre
         half_width, half_height = self.extent
@@ -107,7 +107,7 @@ class Womb:
     def _near_layers(self, rng: np.random.Generator) -> list[Part]:
         """Skin, fat, muscle and the wall of the womb, parallel to the probe, never deeper than the fetus."""
         deep = self.near * rng.uniform(0.75, 1.0)
-        cuts = np.sort(rng.uniform(0.1, 0.95, rng.integers(2, 6))) * deep
+        cuts = np.sort(rng.uniform(0.1, 0.95, rng.integers(1, 6))) * deep
         limits = [0.0, rng.uniform(1, 2.5), *cuts[cuts > 3], deep]
         wave, period, phase = rng.uniform(0, 0.12) * min(deep, 14), rng.uniform(50, 160), rng.uniform(0, 6.3)
         parts = []
@@ -123,8 +123,10 @@ class Womb:
             parts.append(Part(Layer(top if index else -9, bottom, self.probe_radius, *flat), tissue))
         for cut in cuts:
             line = Layer(cut, cut + rng.uniform(0.4, 1.2), self.probe_radius, wave, period, phase)
-            parts.append(Part(line, replace(SKIN, echo=rng.uniform(-16, -7))))
-        ripple = random_ripple(rng, rng.uniform(0.1, 0.05 * deep), longest=80)
+            parts.append(
+                Part(line, replace(SKIN, echo=rng.uniform(-20, -8), impedance=rng.uniform(1.61, 1.65)))
+            )
+        ripple = random_ripple(rng, rng.uniform(0.02, 0.08) * deep, longest=80)
         return [Part(Rippled(p.region, ripple), p.tissue) for p in parts]
 
     def _pieces(self, cavity: Blob, rng: np.random.Generator) -> list[Part]:

@@ -83,7 +83,9 @@ def describe_input(spec: dict[str, Any]) -> str:
         parts.append(f"{spacing[0]:g} to {spacing[1]:g} mm a pixel")
     if values := spec.get("value_range"):
         parts.append(f"values {values[0]:g} to {values[1]:g}")
-    parts.append("calibration required" if spec.get("calibration") == "required" else "without calibration: pixels")
+    parts.append(
+        "calibration required" if spec.get("calibration") == "required" else "without calibration: pixels"
+    )
     return ", ".join(parts)
 
 
@@ -93,7 +95,8 @@ def describe_weights(folder: Path) -> str:
     if not path.is_file():
         return "none yet"
     content = path.read_bytes()
-    return f"models/model.pt, {len(content) / 1e6:.1f} MB, sha256 {hashlib.sha256(content).hexdigest()}"
+    size = f"{len(content) / 1e6:.1f} MB" if len(content) >= 1e6 else f"{len(content) / 1e3:.0f} kB"
+    return f"models/model.pt, {size}, sha256 {hashlib.sha256(content).hexdigest()}"
 
 
 def describe_licence(folder: Path) -> str:
@@ -145,7 +148,10 @@ def _commands(folder: Path) -> list[str]:
         f"medbundles simulate {name} CASES --n 20 --seed 0",
         f"medbundles train {name} --dataset_dir CASES --output_dir RUN",
         f"medbundles evaluate {name} --dataset_dir CASES",
-        "python -m monai.bundle run --config_file configs/inference.json --dataset_dir INPUT --output_dir OUTPUT",
+        "",
+        "# the same as predict, through MONAI, in the bundle's folder",
+        "python -m monai.bundle run --config_file configs/inference.json"
+        " --dataset_dir INPUT --output_dir OUTPUT",
     ]
 
 

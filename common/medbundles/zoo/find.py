@@ -48,10 +48,12 @@ def find_bundle(name: str | Path) -> Path:
         return known[str(name)]
     if is_bundle(Path(name)):
         return Path(name).resolve()
-    near = get_close_matches(str(name), known, n=1, cutoff=0.4)
+    near = [] if Path(name).name != str(name) else get_close_matches(str(name), known, n=1, cutoff=0.4)
     raise BundleError(
         f"no bundle '{name}'" + (f": did you mean {near[0]}?" if near else ""),
-        expected="one of " + ", ".join(known) if known else "the folder of a bundle (with configs/metadata.json)",
+        expected="one of " + ", ".join(known)
+        if known
+        else "the folder of a bundle (with configs/metadata.json)",
         advice=f"see `medbundles list`; folders with bundles of your own go into ${PATH_VARIABLE}",
     )
 
@@ -70,7 +72,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BundleError(f"the file cannot be read: {error}", expected="a JSON object", source=path) from error
+        raise BundleError(
+            f"the file cannot be read: {error}", expected="a JSON object", source=path
+        ) from error
     if not isinstance(content, dict):
         raise BundleError("the file holds no JSON object", expected='{"key": value, ...}', source=path)
     return content

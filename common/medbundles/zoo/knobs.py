@@ -53,7 +53,13 @@ class Knob:
             default = next((v for k, v in default.items() if not k.startswith("_")), "")
         if isinstance(default, str):
             return default.removeprefix("$").replace("@bundle_root + '/", "<bundle>/").rstrip("'")
-        return {True: "true", False: "false", None: "none"}.get(default, str(default)) if _plain(default) else str(default)
+        return (
+            str(default).lower()
+            if isinstance(default, bool)
+            else "not set"
+            if default is None
+            else str(default)
+        )
 
 
 def knobs(folder: Path, names: Sequence[str]) -> list[Knob]:
@@ -73,7 +79,3 @@ def knob_table(folder: Path, names: Sequence[str]) -> list[str]:
     """The knobs as the lines of a Markdown table."""
     rows = [f"| `{k.name}` | `{k.shown_default}` | {k.meaning} |" for k in knobs(folder, names)]
     return ["| option | default | meaning |", "| --- | --- | --- |", *rows]
-
-
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool)

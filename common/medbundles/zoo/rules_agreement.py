@@ -6,10 +6,18 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from medbundles.zoo.source import BundleSource, Problem, lookup
+from medbundles.zoo.source import BundleSource, Problem, complete_overlays, lookup
 
 # They choose, convert or move entries and do not change the image that the network sees.
-HOUSEKEEPING = {"SelectItemsd", "DeleteItemsd", "CopyItemsd", "EnsureTyped", "ToTensord", "ToDeviced", "Identityd"}
+HOUSEKEEPING = {
+    "SelectItemsd",
+    "DeleteItemsd",
+    "CopyItemsd",
+    "EnsureTyped",
+    "ToTensord",
+    "ToDeviced",
+    "Identityd",
+}
 SILENT = {"_desc_", "allow_missing_keys", "progress"}
 
 
@@ -18,10 +26,14 @@ def networks_equal(bundle: BundleSource) -> Iterator[Problem]:
     nets = {name: config.get("network_def") for name, config in bundle.workflows.items()}
     for name, net in nets.items():
         if net is None:
-            yield bundle.problem(f"configs/{name}", "network_def is missing", "add it: clients build the network from it")
+            yield bundle.problem(
+                f"configs/{name}", "network_def is missing", "add it: clients build the network from it"
+            )
     resolved = [_plain(bundle.workflows[name], net) for name, net in nets.items() if net is not None]
     if len(resolved) == 2 and resolved[0] != resolved[1]:
-        yield bundle.problem("configs/train.json", "network_def differs from inference.json", "make them equal")
+        yield bundle.problem(
+            "configs/train.json", "network_def differs from inference.json", "make them equal"
+        )
 
 
 def preprocessing_equal(bundle: BundleSource) -> Iterator[Problem]:
@@ -30,13 +42,19 @@ def preprocessing_equal(bundle: BundleSource) -> Iterator[Problem]:
     if not inference or not train:
         return
     expected = _image_steps(inference, "preprocessing#transforms")
-    for dotted in ("train#deterministic_transforms", "validate#preprocessing#transforms"):
-        found = _image_steps(train, dotted)
+    places = [("train.json", train, "train#deterministic_transforms")]
+    places.append(("train.json", train, "validate#preprocessing#transforms"))
+    for name, config in complete_overlays(bundle):
+        if any(key.startswith("validate#preprocessing") for key in bundle.overlays[name]):
+            places.append((name, config, "validate#preprocessing#transforms"))
+    for name, config, dotted in places:
+        found = _image_steps(config, dotted)
         if found is None:
-            yield bundle.problem("configs/train.json", f"{dotted} is missing", "keep the deterministic transforms there")
-        elif found != expected:
+            advice = "keep the deterministic transforms there"
+            yield bundle.problem(f"configs/{name}", f"{dotted} is missing", advice)
+        elif not _equal(found, expected or []):
             advice = "make them equal to preprocessing in inference.json"
-            yield bundle.problem("configs/train.json", f"{dotted}: {_difference(expected, found)}", advice)
+            yield bundle.problem(f"configs/{name}", f"{dotted}: {_difference(expected, found)}", advice)
 
 
 def _image_steps(config: dict[str, Any], dotted: str) -> list[Any] | None:
@@ -47,7 +65,7 @@ def _image_steps(config: dict[str, Any], dotted: str) -> list[Any] | None:
         return None
     if not isinstance(steps, list):
         return None
-    return [_image_step(s) for s in _from_loading(steps) if _acts_on_image(s)]
+    return [s for s in _from_loading(steps) if _acts_on_image(s)]
 
 
 def _from_loading(steps: list[Any]) -> list[Any]:
@@ -67,18 +85,25 @@ def _keys(step: dict[str, Any]) -> list[Any]:
     return keys if isinstance(keys, list) else [keys]
 
 
-def _image_step(step: Any) -> Any:
-    """The transform as it concerns the image: per-key arguments reduced to the image's."""
-    if not isinstance(step, dict):
-        return step
-    keys = _keys(step)
-    result = {}
-    for name, value in step.items():
-        if isinstance(value, list) and len(keys) > 1 and len(value) == len(keys):
-            value = value[keys.index("image")]
-        if name not in SILENT and value is not None:  # null is the argument's default
-            result[name] = value
-    return result
+def _equal(first: list[Any], second: list[Any]) -> bool:
+    return len(first) == len(second) and all(_same_step(a, b) for a, b in zip(first, second, strict=True))
+
+
+def _same_step(first: Any, second: Any) -> bool:
+    """Whether two transforms do the same to the image; null is the default of an argument."""
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return bool(first == second)
+    names = (set(first) | set(second)) - SILENT - {"keys"}
+    return all(_readings(first, name) & _readings(second, name) for name in names)
+
+
+def _readings(step: dict[str, Any], name: str) -> set[str]:
+    """What an argument may mean for the image: a list as long as the keys may hold a value for each key."""
+    value, keys = step.get(name), _keys(step)
+    readings = [value]
+    if isinstance(value, list) and len(keys) > 1 and len(value) == len(keys):
+        readings.append(value[keys.index("image")])
+    return {json.dumps(reading, sort_keys=True) for reading in readings}
 
 
 def _plain(config: dict[str, Any], node: Any, depth: int = 20) -> Any:
@@ -99,7 +124,7 @@ def _difference(expected: list[Any] | None, found: list[Any]) -> str:
     for i, step in enumerate(expected or []):
         if i >= len(found):
             return f"lacks {_name(step)}"
-        if found[i] != step:
+        if not _same_step(found[i], step):
             return f"step {i + 1} is {_short(found[i])}, in inference.json {_short(step)}"
     return f"has {_name(found[len(expected or [])])} in addition"
 

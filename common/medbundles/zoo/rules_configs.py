@@ -8,7 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medbundles.zoo.source import REFERENCE, WORKFLOWS, BundleSource, Problem, lookup, merged, references, strings, walk
+from medbundles.zoo.source import (
+    REFERENCE,
+    WORKFLOWS,
+    BundleSource,
+    Problem,
+    complete_overlays,
+    lookup,
+    references,
+    strings,
+    walk,
+)
 
 MAX_OVERLAY_LINES = 60
 KNOBS_ANYWHERE = ("bundle_root", "dataset_dir", "output_dir", "device", "amp", "seed")
@@ -20,7 +30,9 @@ KNOBS = {
 }
 READ_BY_MONAI = {"imports", "initialize", "run", "finalize", "displayable_configs"}
 CHOOSER = "medbundles.devices.choose_device"
-MACHINE_PATH = re.compile(r"(^|['\"\s])(~|/(home|root|Users|tmp|mnt|media|workspace|opt|var|scratch|data)\b/?|[A-Za-z]:\\)")
+MACHINE_PATH = re.compile(
+    r"(^|['\"\s])(~|/(home|root|Users|tmp|mnt|media|workspace|opt|var|scratch|data)\b/?|[A-Za-z]:\\)"
+)
 OTHER_FILE = re.compile(r"%[^\s'\"]*\.(json|ya?ml)")
 
 
@@ -79,7 +91,9 @@ def knobs_first(bundle: BundleSource) -> Iterator[Problem]:
         component = None
         for key, value in config.items():
             if component and not isinstance(value, dict | list) and not key.startswith("_"):
-                yield bundle.problem(f"configs/{name}", f"'{key}' stands below '{component}'", "move it up to the knobs")
+                yield bundle.problem(
+                    f"configs/{name}", f"'{key}' stands below '{component}'", "move it up to the knobs"
+                )
             if isinstance(value, dict) and key != "device":
                 component = component or key
 
@@ -130,13 +144,17 @@ def references_resolve(bundle: BundleSource) -> Iterator[Problem]:
     for name, config, _ in _complete(bundle):
         for where, text in strings(config):
             if OTHER_FILE.search(text):
-                yield bundle.problem(f"configs/{name}", f"{where} refers to another file", "write the value here")
+                yield bundle.problem(
+                    f"configs/{name}", f"{where} refers to another file", "write the value here"
+                )
         for reference in sorted(references(config)):
             if reference.startswith("_meta_"):
                 advice = "write the value here: MONAI Label does not read the metadata"
                 yield bundle.problem(f"configs/{name}", f"'@{reference}' refers to the metadata", advice)
             elif not _resolves(config, reference):
-                yield bundle.problem(f"configs/{name}", f"'@{reference}' does not exist", "correct the reference")
+                yield bundle.problem(
+                    f"configs/{name}", f"'@{reference}' does not exist", "correct the reference"
+                )
 
 
 def _resolves(config: dict[str, Any], reference: str) -> bool:
@@ -153,23 +171,23 @@ def overlays_apply(bundle: BundleSource) -> Iterator[Problem]:
         file = f"configs/{name}"
         lines = len((bundle.folder / file).read_text(encoding="utf-8").splitlines())
         if lines > MAX_OVERLAY_LINES:
-            yield bundle.problem(file, f"{lines} lines, the limit is {MAX_OVERLAY_LINES}", "move logic into the package")
+            yield bundle.problem(
+                file, f"{lines} lines, the limit is {MAX_OVERLAY_LINES}", "move logic into the package"
+            )
         for key in overlay:
             parent = "#".join(key.replace("::", "#").split("#")[:-1])
             if parent and not _resolves(bundle.configs.get(bundle.base_of(name), {}), parent):
-                yield bundle.problem(file, f"'{key}' changes what {bundle.base_of(name)} does not have", "correct it")
+                yield bundle.problem(
+                    file, f"'{key}' changes what {bundle.base_of(name)} does not have", "correct it"
+                )
 
 
 def _complete(bundle: BundleSource) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
     """File name, merged config, and the keys that stand in this very file."""
     for name, config in bundle.workflows.items():
         yield name, config, list(config)
-    for name, overlay in bundle.overlays.items():
-        base = bundle.configs.get(bundle.base_of(name), {})
-        try:
-            yield name, merged(base, overlay), list(overlay)
-        except (KeyError, ValueError):
-            continue  # `overlays_apply` reports it
+    for name, config in complete_overlays(bundle):
+        yield name, config, list(bundle.overlays[name])
 
 
 def no_machine_paths(bundle: BundleSource) -> Iterator[Problem]:
@@ -178,14 +196,18 @@ def no_machine_paths(bundle: BundleSource) -> Iterator[Problem]:
         for where, text in strings(bundle.read(path)):
             # `@bundle_root + '/data'` is relative to the bundle.
             if "://" not in text and MACHINE_PATH.search(re.sub(r"\+\s*(['\"])/", r"+ \1", text)):
-                yield bundle.problem(path, f"{where} is a path of one computer: {text}", "make it relative to bundle_root")
+                yield bundle.problem(
+                    path, f"{where} is a path of one computer: {text}", "make it relative to bundle_root"
+                )
 
 
 def run_steps(bundle: BundleSource) -> Iterator[Problem]:
     """`run` begins with the check of the command line; inference ends with the exit status."""
     for name, config in bundle.workflows.items():
         run = config.get("run")
-        steps = [s.get("_target_") if isinstance(s, dict) else s for s in run] if isinstance(run, list) else []
+        steps = (
+            [s.get("_target_") if isinstance(s, dict) else s for s in run] if isinstance(run, list) else []
+        )
         if not steps or steps[0] != "medbundles.overrides.begin":
             advice = 'begin run with {"_target_": "medbundles.overrides.begin"}'
             yield bundle.problem(f"configs/{name}", "mistyped options are not refused", advice)
@@ -213,7 +235,9 @@ def _reached(config: dict[str, Any], node: Any) -> list[Any]:
     while todo:
         node = todo.pop()
         reached.append(node)
-        for match in (m["id"].replace("::", "#") for _, t in strings({"": node}) for m in REFERENCE.finditer(t)):
+        for match in (
+            m["id"].replace("::", "#") for _, t in strings({"": node}) for m in REFERENCE.finditer(t)
+        ):
             if match not in seen and _resolves(config, match):
                 seen.add(match)
                 todo.append(lookup(config, match))

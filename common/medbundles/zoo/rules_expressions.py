@@ -25,7 +25,9 @@ def expressions_short(bundle: BundleSource) -> Iterator[Problem]:
         for where, text in expressions(config):
             if len(text) > MAX_LENGTH:
                 text = f"{where} is an expression of {len(text)} characters"
-                yield bundle.problem(f"configs/{name}", text, f"name a tested function; the limit is {MAX_LENGTH}")
+                yield bundle.problem(
+                    f"configs/{name}", text, f"name a tested function; the limit is {MAX_LENGTH}"
+                )
 
 
 def expressions_plain(bundle: BundleSource) -> Iterator[Problem]:
@@ -34,7 +36,9 @@ def expressions_plain(bundle: BundleSource) -> Iterator[Problem]:
         for where, text in expressions(config):
             found = _logic(text)
             if found:
-                yield bundle.problem(f"configs/{name}", f"{where} holds {found}", "name a tested function instead")
+                yield bundle.problem(
+                    f"configs/{name}", f"{where} holds {found}", "name a tested function instead"
+                )
 
 
 def _logic(text: str) -> str:

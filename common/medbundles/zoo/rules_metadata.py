@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from medbundles.zoo.rules_code import imported
@@ -48,7 +50,9 @@ def _typed(bundle: BundleSource, where: str, content: Any, keys: dict[str, Any])
         if key not in content:
             yield bundle.problem(FILE, f"{where}{key} is missing", f"add it: {NAMES.get(kind, 'a value')}")
         elif not isinstance(content[key], kind) or isinstance(content[key], bool):
-            yield bundle.problem(FILE, f"{where}{key} has the wrong type", f"make it {NAMES.get(kind, 'a number')}")
+            yield bundle.problem(
+                FILE, f"{where}{key} has the wrong type", f"make it {NAMES.get(kind, 'a number')}"
+            )
         elif kind is str and not content[key].strip():
             yield bundle.problem(FILE, f"{where}{key} is empty", "fill it in")
 
@@ -64,7 +68,9 @@ def metadata_keys(bundle: BundleSource) -> Iterator[Problem]:
         yield bundle.problem(FILE, "optional_packages_version is of an older schema", advice)
     references = bundle.metadata.get("references")
     if isinstance(references, list) and not all(isinstance(r, str) for r in references):
-        yield bundle.problem(FILE, "references holds something that is not text", "write one text per reference")
+        yield bundle.problem(
+            FILE, "references holds something that is not text", "write one text per reference"
+        )
 
 
 def changelog_current(bundle: BundleSource) -> Iterator[Problem]:
@@ -79,19 +85,31 @@ def packages_pinned(bundle: BundleSource) -> Iterator[Problem]:
     pins = as_dict(bundle.metadata.get("required_packages_version"))
     for name, version in pins.items():
         if not EXACT_VERSION.fullmatch(str(version)):
-            yield bundle.problem(FILE, f"the version of {name} is '{version}'", "give one exact version, as 1.2.3")
+            yield bundle.problem(
+                FILE, f"the version of {name} is '{version}'", "give one exact version, as 1.2.3"
+            )
     listed = {name.lower().replace("_", "-") for name in pins} | {"monai", "torch", "numpy", "medbundles"}
     for module in sorted(set().union(*map(imported, bundle.modules.values()))):
         packages = _distributions(module)
         if packages and not packages & listed:
             package = sorted(packages)[0]
-            yield bundle.problem(FILE, f"{module} is imported but not pinned", f"list {package} in required_packages_version")
+            yield bundle.problem(
+                FILE, f"{module} is imported but not pinned", f"list {package} in required_packages_version"
+            )
 
 
 def _distributions(module: str) -> set[str]:
+    """The names of the installed packages that a module may come from."""
+    if module in sys.stdlib_module_names:
+        return set()
+    return {name.lower().replace("_", "-") for name in _all_distributions().get(module, ())}
+
+
+@cache
+def _all_distributions() -> Mapping[str, list[str]]:
     from importlib.metadata import packages_distributions
 
-    return {name.lower().replace("_", "-") for name in packages_distributions().get(module, [])}
+    return packages_distributions()
 
 
 def data_formats(bundle: BundleSource) -> Iterator[Problem]:
@@ -108,7 +126,9 @@ def data_formats(bundle: BundleSource) -> Iterator[Problem]:
     for side, key in (("inputs", "image"), ("outputs", "pred")):
         first = next(iter(as_dict(main.get(side))), None)
         if first not in (None, key):
-            yield bundle.problem(FILE, f"the first of {side} is '{first}'", f"call it '{key}': clients look for it")
+            yield bundle.problem(
+                FILE, f"the first of {side} is '{first}'", f"call it '{key}': clients look for it"
+            )
 
 
 def _tensor(bundle: BundleSource, where: str, entry: Any) -> Iterator[Problem]:
@@ -118,7 +138,9 @@ def _tensor(bundle: BundleSource, where: str, entry: Any) -> Iterator[Problem]:
     shape = entry.get("spatial_shape")
     for size in shape if isinstance(shape, list) else []:
         if not isinstance(size, int) and not DIMENSION.fullmatch(str(size)):
-            yield bundle.problem(FILE, f"{where}.spatial_shape has '{size}'", "give a number, or a multiple as 16*n")
+            yield bundle.problem(
+                FILE, f"{where}.spatial_shape has '{size}'", "give a number, or a multiple as 16*n"
+            )
     channels, names = entry.get("num_channels"), as_dict(entry.get("channel_def"))
     if names and channels != len(names):
         yield bundle.problem(FILE, f"{where}: {channels} channels but {len(names)} names", "make them agree")
@@ -131,7 +153,9 @@ def label_names(bundle: BundleSource) -> Iterator[Problem]:
     outputs = as_dict(as_dict(bundle.metadata.get("network_data_format")).get("outputs"))
     names = as_dict(as_dict(next(iter(outputs.values()), {})).get("channel_def"))
     if sorted(names) != sorted(str(i) for i in range(len(names))) or len(names) < 2:
-        yield bundle.problem(FILE, f"the labels are {', '.join(names)}", 'number them "0", "1", "2" ... in channel_def')
+        yield bundle.problem(
+            FILE, f"the labels are {', '.join(names)}", 'number them "0", "1", "2" ... in channel_def'
+        )
     if names.get("0") != "background":
         yield bundle.problem(FILE, f"label 0 is '{names.get('0')}'", "call it 'background'")
     if len({str(n).strip().lower() for n in names.values()} - {""}) < len(names):
@@ -146,15 +170,21 @@ def own_block(bundle: BundleSource) -> Iterator[Problem]:
     spec, output = as_dict(bundle.block.get("input")), as_dict(bundle.block.get("output"))
     for key, allowed in CHOICES.items():
         if key in spec and spec[key] not in allowed:
-            yield bundle.problem(FILE, f"medbundles.input.{key} is '{spec[key]}'", f"use {' or '.join(allowed)}")
+            yield bundle.problem(
+                FILE, f"medbundles.input.{key} is '{spec[key]}'", f"use {' or '.join(allowed)}"
+            )
     if output.get("kind") not in KINDS:
-        yield bundle.problem(FILE, f"medbundles.output.kind is '{output.get('kind')}'", f"use {' or '.join(KINDS)}")
+        yield bundle.problem(
+            FILE, f"medbundles.output.kind is '{output.get('kind')}'", f"use {' or '.join(KINDS)}"
+        )
     if output.get("key") != "pred":
         yield bundle.problem(FILE, f"medbundles.output.key is '{output.get('key')}'", "use pred")
     inputs = as_dict(as_dict(bundle.metadata.get("network_data_format")).get("inputs"))
     shape = as_dict(inputs.get("image")).get("spatial_shape")
     if isinstance(shape, list) and spec.get("spatial_dims") != len(shape):
-        yield bundle.problem(FILE, "medbundles.input.spatial_dims and spatial_shape disagree", "make them agree")
+        yield bundle.problem(
+            FILE, "medbundles.input.spatial_dims and spatial_shape disagree", "make them agree"
+        )
 
 
 def simulator_exists(bundle: BundleSource) -> Iterator[Problem]:
@@ -162,9 +192,15 @@ def simulator_exists(bundle: BundleSource) -> Iterator[Problem]:
     dotted = str(bundle.block.get("simulator", ""))
     module, _, name = dotted.rpartition(".")
     path = bundle.folder / (module.replace(".", "/") + ".py")
-    functions = {n.name: n for n in ast.walk(bundle.modules[path]) if isinstance(n, ast.FunctionDef)} if path in bundle.modules else {}
+    functions = (
+        {n.name: n for n in ast.walk(bundle.modules[path]) if isinstance(n, ast.FunctionDef)}
+        if path in bundle.modules
+        else {}
+    )
     if name not in functions:
-        yield bundle.problem(FILE, f"the simulator '{dotted}' does not exist", "name a function of the bundle's package")
+        yield bundle.problem(
+            FILE, f"the simulator '{dotted}' does not exist", "name a function of the bundle's package"
+        )
     elif [a.arg for a in functions[name].args.args][:3] != ["folder", "n", "seed"]:
         yield bundle.problem(path, f"{name} takes other arguments", "let them be (folder, n, seed)")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from medbundles.zoo.source import BundleSource, Problem
 
@@ -44,14 +45,18 @@ def name_form(bundle: BundleSource) -> Iterator[Problem]:
 def name_splits(bundle: BundleSource) -> Iterator[Problem]:
     """MONAI's downloader cuts a name at `_v`, so that no word may begin with v."""
     if "_v" in bundle.name:
-        yield bundle.problem(".", "a word of the name begins with v, where MONAI's downloader cuts it", "reword it")
+        yield bundle.problem(
+            ".", "a word of the name begins with v, where MONAI's downloader cuts it", "reword it"
+        )
 
 
 def name_unique(bundle: BundleSource) -> Iterator[Problem]:
     """No name contains another's: MONAI's tools search names by their parts."""
     for other in sorted((set(bundle.neighbours) | MONAI_ZOO) - {bundle.name}):
         if other in bundle.name or bundle.name in other:
-            yield bundle.problem(".", f"the name contains, or is contained in, that of {other}", "choose another name")
+            yield bundle.problem(
+                ".", f"the name contains, or is contained in, that of {other}", "choose another name"
+            )
     if bundle.name in MONAI_ZOO:
         yield bundle.problem(".", "a bundle of MONAI's zoo has the same name", "choose another name")
 
@@ -66,9 +71,13 @@ def package_name(bundle: BundleSource) -> Iterator[Problem]:
         return
     owner = next((name for name, other in bundle.neighbours.items() if other == package), None)
     if owner:
-        yield bundle.problem(meta, f"the package '{package}' belongs to {owner}", "choose another package name")
+        yield bundle.problem(
+            meta, f"the package '{package}' belongs to {owner}", "choose another package name"
+        )
     if package in RESERVED_PACKAGES or _installed_elsewhere(bundle):
-        yield bundle.problem(meta, f"the package name '{package}' is taken by others", "choose another package name")
+        yield bundle.problem(
+            meta, f"the package name '{package}' is taken by others", "choose another package name"
+        )
     if not (bundle.folder / package / "__init__.py").is_file():
         yield bundle.problem(package, "the package is missing", f"add {package}/__init__.py")
 
@@ -93,7 +102,7 @@ def _installed_elsewhere(bundle: BundleSource) -> bool:
     if spec is None:
         return False
     places = [spec.origin, *(spec.submodule_search_locations or [])]
-    return not any(place and bundle.folder.as_posix() in place.replace("\\", "/") for place in places)
+    return not any(place and bundle.name in Path(place).parts for place in places)
 
 
 RULES = (name_form, name_splits, name_unique, package_name, version_form)

@@ -43,12 +43,14 @@ def _optional_ids(bundle: BundleSource, name: str, properties: dict[str, Any]) -
             workflow.parser.parse(reset=True)  # brings ids into the form that MONAI compares
             optional = {k: p for k, p in properties.items() if not p[BundleProperty.REQUIRED]}
             wrong = [key for key, spec in optional.items() if not workflow._check_optional_id(key, spec)]
-    except (InputError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+    except (InputError, KeyError, TypeError, AttributeError, ValueError, RuntimeError, OSError) as error:
         advice = "write every handler of train#handlers as a component, not as a reference"
         yield bundle.problem(file, f"MONAI's check_properties fails: {one_line(error)}", advice)
         return
     for key in wrong:
-        yield bundle.problem(file, f"MONAI's property '{key}' is referred to by another id", "use the id of MONAI")
+        yield bundle.problem(
+            file, f"MONAI's property '{key}' is referred to by another id", "use the id of MONAI"
+        )
 
 
 def targets_exist(bundle: BundleSource) -> Iterator[Problem]:
@@ -58,7 +60,7 @@ def targets_exist(bundle: BundleSource) -> Iterator[Problem]:
         for where, node in walk(config):
             if isinstance(node, dict) and isinstance(node.get("_target_"), str):
                 for text in _wrong(node):
-                    yield bundle.problem(f"configs/{name}", f"{where}: {text}", "correct the name")
+                    yield bundle.problem(f"configs/{name}", f"{where}: {text}", "correct it")
 
 
 def _wrong(node: dict[str, Any]) -> Iterator[str]:
@@ -76,11 +78,19 @@ def _wrong(node: dict[str, Any]) -> Iterator[str]:
         parameters = inspect.signature(found).parameters
     except (TypeError, ValueError):
         return
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
+    free = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in node:
-        if key not in COMPONENT_KEYS and key not in parameters:
+        if not free and key not in COMPONENT_KEYS and key not in parameters:
             yield f"{target} takes no argument '{key}'"
+    if "_mode_" in node:  # "partial" leaves arguments to whoever calls it
+        return
+    for key, parameter in parameters.items():
+        needed = parameter.default is parameter.empty and parameter.kind in (
+            parameter.POSITIONAL_OR_KEYWORD,
+            parameter.KEYWORD_ONLY,
+        )
+        if needed and key not in node:
+            yield f"{target} needs the argument '{key}'"
 
 
 def _find(target: str) -> Any:

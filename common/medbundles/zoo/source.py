@@ -182,3 +182,12 @@ def merged(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
         node = lookup(result, "#".join(parents)) if parents else result
         node[int(name) if isinstance(node, list) else name] = value
     return result
+
+
+def complete_overlays(bundle: BundleSource) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each overlay's file name with its base as it changes it; one that does not fit is left out."""
+    for name, overlay in bundle.overlays.items():
+        try:
+            yield name, merged(bundle.configs.get(bundle.base_of(name), {}), overlay)
+        except (KeyError, ValueError):
+            continue  # the rule `overlays_apply` reports it

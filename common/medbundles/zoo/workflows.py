@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +47,11 @@ def read_config(folder: Path, names: Sequence[str]) -> dict[str, Any]:
 
 
 def open_workflow(
-    folder: Path, names: Sequence[str], overrides: Mapping[str, Any] | None = None, *, logging_file: bool = True
+    folder: Path,
+    names: Sequence[str],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    logging_file: bool = True,
 ) -> ConfigWorkflow:
     """MONAI's workflow of a bundle, not yet initialized.
 
@@ -62,22 +65,27 @@ def open_workflow(
     """
     from monai.bundle import ConfigWorkflow
 
-    from medbundles.overrides import checked
+    from medbundles.config_keys import checked
 
     overrides = dict(overrides or {})
     files = config_files(folder, names)
     overrides |= checked(read_config(folder, names), overrides, source=files[-1])
     add_to_path(folder)
-    return ConfigWorkflow(
-        config_file=files,
-        workflow_type="infer" if tuple(names) == INFERENCE else "train",
-        logging_file=None if logging_file else False,
-        **{"bundle_root": str(folder), **overrides},
-    )
+    with nullcontext() if logging_file else quiet():  # MONAI warns when it is told to leave logging alone
+        return ConfigWorkflow(
+            config_file=files,
+            workflow_type="infer" if tuple(names) == INFERENCE else "train",
+            logging_file=None if logging_file else False,
+            **{"bundle_root": str(folder), **overrides},
+        )
 
 
 def run_workflow(
-    folder: Path, names: Sequence[str], overrides: Mapping[str, Any] | None = None, *, logging_file: bool = True
+    folder: Path,
+    names: Sequence[str],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    logging_file: bool = True,
 ) -> ConfigWorkflow:
     """Runs a workflow to its end and returns it."""
     workflow = open_workflow(folder, names, overrides, logging_file=logging_file)
@@ -91,7 +99,7 @@ def monai_command(folder: Path, names: Sequence[str], overrides: Mapping[str, An
     """The line for a shell that does the same through MONAI."""
     files = config_files(folder, names)
     # The shell's quotes keep Python's own, by which fire tells "2024" from 2024.
-    config = files[0] if len(files) == 1 else json.dumps(files)
+    config = files[0] if len(files) == 1 else files
     options = {"config_file": config, "bundle_root": str(folder), **(overrides or {})}
     words = [f"--{key} {shlex.quote(_as_argument(value))}" for key, value in options.items()]
     return " ".join(["python -m monai.bundle run", *words])
@@ -120,7 +128,9 @@ def build_network(folder: Path, config: str = "inference.json") -> torch.nn.Modu
     except Exception as error:  # whatever the network's constructor or MONAI raises means the same
         cause = error.__cause__ or error
         raise BundleError(
-            f"network_def cannot be built: {cause}", source=folder / "configs" / config, advice="correct network_def"
+            f"network_def cannot be built: {cause}",
+            source=folder / "configs" / config,
+            advice="correct network_def",
         ) from error
 
 

@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from medbundles.contours import outer_contour
-from medbundles.ellipse import EllipseFitError, fit_ellipse
-from medbundles.images import spacing_of
-from medbundles.measure import Calibration, circumference, measurement
-from medbundles.metrics import dice
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
+
+from medbundles.contours import largest_component, outer_contour
+from medbundles.ellipse import EllipseFitError, fit_ellipse
+from medbundles.images import spacing_of
+from medbundles.measure import Calibration, circumference, measurement
+from medbundles.metrics import dice
 
 NAME = "circumference"
 NOT_FOUND = "no outline of an ellipse was found in this image"
@@ -29,7 +30,9 @@ class MeasureDiscd(MapTransform):
         image_key: the image, whose header says whether it is calibrated.
     """
 
-    def __init__(self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
 
@@ -39,8 +42,11 @@ class MeasureDiscd(MapTransform):
             probabilities: MetaTensor = case[key]
             calibrated = bool(case[self.image_key].meta.get("calibrated", False))
             spacing = spacing_of(np.asarray(probabilities.affine), 2) if calibrated else None
-            found, drawing = measure_disc(probabilities[1].numpy(), Calibration(spacing))
-            case[key] = probabilities.argmax(dim=0, keepdim=True).to(torch.uint8)
+            probability = probabilities[1].numpy()
+            found, drawing = measure_disc(probability, Calibration(spacing))
+            labels = torch.from_numpy(largest_component(probability > 0.5)[None].astype(np.uint8))
+            case[key] = MetaTensor(labels, meta=dict(probabilities.meta))
+            case[key].affine = probabilities.affine
             case["measurements"], case["drawing"] = [found], drawing
             if not calibrated:
                 advice = "not calibrated: lengths are in pixels; give --pixel_mm to get millimetres"

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from medbundles import __version__
 from medbundles.datasets.simulated import TABLE
 from medbundles.ellipse import Ellipse
 from medbundles.io import atomic_path, write_image
-from numpy.typing import NDArray
 
 DOTTED_NAME = "disc_phantom.simulator.write_cases"
 SHAPE = (96, 80)

@@ -1,0 +1,266 @@
+"""The command `medbundles`: small functions, bound to the command line by python-fire.
+
+Heavy imports stay inside the functions, so that help and mistyped options answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fire.decorators import SetParseFns
+
+from medbundles.zoo import find
+
+PATHS = ("dataset_dir", "output_dir", "weights")
+
+
+def list_() -> None:
+    """The bundles: name, version, task."""
+    for folder in find.bundle_folders():
+        metadata = find.read_metadata(folder)
+        title = metadata.get("medbundles", {}).get("title", metadata.get("task", ""))
+        print(f"{folder.name}  {metadata.get('version', '?')}  {title}")
+
+
+@SetParseFns(str)
+def info(bundle: str) -> None:
+    """A bundle's inputs, labels, weights, licence and measured figures."""
+    from medbundles.zoo import card
+
+    folder = find.find_bundle(bundle)
+    print(folder)
+    for name, value in card.summary(folder).items():
+        print(f"  {name}: {value}")
+    for value, name in card.label_names(find.read_metadata(folder)).items():
+        print(f"  label {value}: {name}")
+    rows = list(card.measured(folder))
+    for group, name, figures in rows:
+        print(f"  measured on {group}: {name}: {figures}")
+    if not rows:
+        print("  measured: no figures yet (medbundles evaluate writes them)")
+
+
+def doctor() -> None:
+    """Versions, device, threads, memory, and which optional parts work."""
+    from medbundles.zoo.doctor import report
+
+    for line in report():
+        print(line)
+
+
+@SetParseFns(str, output=str)
+def demo(bundle: str = "", *, output: str = "demo", **knobs: Any) -> int:
+    """Simulates one case per bundle, runs it, and shows what was measured against the known truth.
+
+    Args:
+        bundle: one bundle; all if it is left out.
+        output: the folder for results, previews and index.html.
+    """
+    from medbundles.zoo.demo import comparisons, run_demo
+    from medbundles.zoo.workflows import INFERENCE
+
+    folders = [find.find_bundle(bundle)] if bundle else find.bundle_folders()
+    for folder in folders:
+        _checked(folder, INFERENCE, knobs)
+    place = Path(output).resolve()
+    _plain_log()
+    bad = 0
+    for row in run_demo(folders, place, knobs):
+        print(
+            f"{row['bundle']} {row['version']}: {row['status']}"
+            + (f"\n{row['error']}" if row["error"] else "")
+        )
+        bad += row["status"] == "failed"
+        for name, value, truth, unit, agree in comparisons(row):
+            shown = "not measured" if value is None else f"{value:.1f} {unit}"
+            verdict = "agrees" if agree else "DIFFERS"
+            print(f"  {name}: measured {shown}, expected {truth:.1f} {unit} ({verdict})")
+            bad += not agree
+    print(f"results: {place / 'index.html'}")
+    return int(bad > 0)
+
+
+@SetParseFns(str, str, str)
+def predict(bundle: str, input: str, output: str, **knobs: Any) -> int:
+    """Runs a bundle on your images.
+
+    Args:
+        bundle: the bundle.
+        input: an image, a folder of images, a DICOM series or a zip.
+        output: the folder for results, previews, report.json and report.csv.
+        knobs: options of the bundle, as --name value or name=value.
+    """
+    from medbundles.zoo.workflows import INFERENCE, monai_command, run_workflow
+
+    folder = find.find_bundle(bundle)
+    overrides = {"dataset_dir": input, "output_dir": output, **knobs}
+    overrides = _checked(folder, INFERENCE, overrides)
+    _existing(overrides["dataset_dir"])
+    _plain_log()
+    print(f"the same through MONAI: {monai_command(folder, INFERENCE, overrides)}", flush=True)
+    try:
+        run_workflow(folder, INFERENCE, overrides, logging_file=False)
+        status = 0
+    except SystemExit as stop:  # the last step of the workflow: some case failed
+        status = int(stop.code or 0)
+    _show_report(Path(overrides["output_dir"]))
+    return status
+
+
+@SetParseFns(str, str, n=int, seed=int)
+def simulate(bundle: str, output: str, *, n: int = 20, seed: int = 0) -> None:
+    """Writes simulated cases with their exact truth, as the bundle's training reads them.
+
+    Args:
+        bundle: the bundle.
+        output: the folder for images, labels and cases.json.
+        n: how many.
+        seed: the same seed gives the same cases.
+    """
+    from medbundles.zoo.demo import simulate as write
+
+    cases = write(find.find_bundle(bundle), Path(output).resolve(), n, seed)
+    print(f"{len(cases)} cases in {Path(output).resolve()}")
+
+
+@SetParseFns(str)
+def train(bundle: str, **knobs: Any) -> None:
+    """Trains a bundle; --resume true continues the run in --output_dir.
+
+    Args:
+        bundle: the bundle.
+        knobs: options of the bundle, such as --dataset_dir D --output_dir R --epochs 20.
+    """
+    from medbundles.zoo.workflows import TRAIN, monai_command, run_workflow
+
+    folder = find.find_bundle(bundle)
+    overrides = _checked(folder, TRAIN, knobs)
+    print(f"the same through MONAI: {monai_command(folder, TRAIN, overrides)}", flush=True)
+    run_workflow(folder, TRAIN, overrides)
+
+
+@SetParseFns(str)
+def evaluate(bundle: str, *, update_card: bool = False, **knobs: Any) -> None:
+    """Measures a bundle on cases with known truth that it was not trained on.
+
+    Args:
+        bundle: the bundle.
+        update_card: take the figures into the bundle's model card.
+        knobs: options of the bundle, such as --dataset_dir D --output_dir R.
+    """
+    from medbundles.zoo.workflows import EVALUATE, monai_command, run_workflow
+
+    folder = find.find_bundle(bundle)
+    overrides = _checked(folder, EVALUATE, knobs)
+    print(f"the same through MONAI: {monai_command(folder, EVALUATE, overrides)}", flush=True)
+    workflow = run_workflow(folder, EVALUATE, overrides)
+    results = Path(workflow.parser.get_parsed_content("output_dir")) / "evaluation.json"
+    print(f"figures: {results}")
+    if update_card:
+        import shutil
+
+        shutil.copyfile(results, folder / "docs" / "evaluation.json")
+        card(str(folder))
+
+
+@SetParseFns(str)
+def check(bundle: str = "", *, all: bool = False) -> int:
+    """Checks the files of a bundle against the contract; prints `bundle: file: problem -> what to do`.
+
+    Args:
+        bundle: the bundle; all if it is left out.
+        all: every bundle, and the shared package.
+    """
+    from medbundles.zoo.check import check_bundle, check_collection
+
+    folders = [find.find_bundle(bundle)] if bundle else find.bundle_folders()
+    problems = check_bundle(folders[0]) if bundle and not all else check_collection()
+    for problem in problems:
+        print(problem)
+    names = ", ".join(folder.name for folder in folders) or "no bundle"
+    print(f"{names}: " + (f"{len(problems)} problems" if problems else "no problem"))
+    return int(bool(problems))
+
+
+@SetParseFns(str, like=str, home=str, package=str)
+def new(name: str, *, like: str = "", home: str = "bundles", package: str = "") -> None:
+    """Writes the folder of a new bundle that works at once.
+
+    Args:
+        name: <anatomy>_<modality>_<task>, as knee_mr_cartilage_segmentation.
+        like: the bundle to start from; left out, the smallest complete one.
+        home: the folder that the bundle's folder goes into.
+        package: its Python package; left out, the name without its last word.
+    """
+    from medbundles.zoo.new import new_bundle
+
+    folder = new_bundle(name, Path(home).resolve(), like=like or None, package=package or None)
+    print(f"{folder}\nnext: medbundles check {folder}\n      medbundles demo {folder}")
+
+
+@SetParseFns(str)
+def card(bundle: str) -> None:
+    """Brings the factual half of a bundle's model card, docs/README.md, up to date."""
+    from medbundles.zoo.card import write_card
+
+    print(write_card(find.find_bundle(bundle)))
+
+
+COMMANDS = {
+    **{"list": list_, "info": info, "doctor": doctor, "demo": demo, "predict": predict},
+    **{"simulate": simulate, "train": train, "evaluate": evaluate, "check": check, "new": new, "card": card},
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs a command and exits with its status; problems with the input take a few lines."""
+    from medbundles.zoo.command_line import run
+
+    sys.exit(run(COMMANDS, list(sys.argv[1:] if argv is None else argv)))
+
+
+def _checked(folder: Path, names: Sequence[str], knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs with types as in the config and absolute paths.
+
+    Raises:
+        OverrideError: the bundle has no such knob.
+    """
+    from medbundles.config_keys import checked
+    from medbundles.zoo.workflows import config_files, read_config
+
+    knobs = {key: str(Path(str(v)).resolve()) if key in PATHS else v for key, v in knobs.items()}
+    return knobs | checked(read_config(folder, names), knobs, source=config_files(folder, names)[-1])
+
+
+def _existing(path: str) -> None:
+    """Refuses an input that is not there before anything heavy is loaded."""
+    from medbundles.cases import existing
+
+    if ".zip" not in path.lower():
+        existing(Path(path))
+
+
+def _plain_log() -> None:
+    """Shows what our own modules have to say, without time and place."""
+    import logging
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout, force=True)
+    logging.getLogger("medbundles").setLevel(logging.INFO)
+    logging.getLogger("monai.bundle").setLevel(logging.ERROR)
+
+
+def _show_report(folder: Path) -> None:
+    from medbundles.reports import read_report
+    from medbundles.transforms import measurement_text
+
+    for case in read_report(folder)["cases"]:
+        values = ", ".join(measurement_text(m) for m in case["measurements"])
+        print(f"{Path(case['input']).name}: {values or case['status']}")
+    print(f"results: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""From a command line to one call: help, mistyped words refused, and errors of a few lines."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import medbundles
+from medbundles.errors import InputError, OverrideError, root_input_error
+
+logger = logging.getLogger(__name__)
+
+Commands = Mapping[str, Callable[..., Any]]
+ASSIGNMENT = re.compile(r"[A-Za-z_][\w#:]*=")
+NEGATIVE_NUMBER = re.compile(r"-\.?\d")
+HELP = {"--help", "-h", "help"}
+ALMOST_THE_SAME = 0.85
+KNOBS_OF = {"predict": ("inference.json",), "demo": ("inference.json",), "train": ("train.json",)}
+KNOBS_OF["evaluate"] = ("train.json", "evaluate.json")
+
+
+def run(commands: Commands, argv: list[str]) -> int:
+    """Runs one command line and returns the exit status.
+
+    Problems with what the user gave are printed to stderr in at most six lines; `--debug` shows where they
+    come from.
+    """
+    debug = "--debug" in argv
+    argv = [word for word in argv if word != "--debug"]
+    try:
+        return _run(commands, argv)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        return 130
+    except Exception as error:  # the last handler: our own errors in short, all others as they are
+        known = root_input_error(error)
+        if known is None or debug:
+            raise
+        sys.stdout.flush()
+        sys.stderr.write(f"{known}\n")
+        return 1
+
+
+def _run(commands: Commands, argv: list[str]) -> int:
+    name, words = (argv[0], argv[1:]) if argv else ("help", [])
+    if name in ("--version", "version"):
+        print(f"medbundles {medbundles.__version__}")
+        return 0
+    if name in HELP:
+        name = next((word for word in words if word in commands), "")
+    elif name not in commands:
+        raise _unknown("command", name, commands)
+    elif not HELP & set(words):
+        return _call(name, commands[name], words)
+    for line in command_help(name, commands[name], words) if name else overview(commands):
+        print(line)
+    return 0
+
+
+def overview(commands: Commands) -> Iterator[str]:
+    """The lines of `medbundles --help`."""
+    yield "medbundles: MONAI bundles for clinical imaging tasks. Research use only, not a medical device."
+    yield ""
+    for name, function in commands.items():
+        yield f"  medbundles {usage(name, function)}"
+        yield f"      {_summary(function)}"
+    yield ""
+    yield "More on one command: medbundles predict --help"
+    yield "The options of a bundle: medbundles predict BUNDLE --help"
+    yield "Any command: --debug shows where an error comes from."
+
+
+def command_help(name: str, function: Callable[..., Any], words: Sequence[str]) -> Iterator[str]:
+    """The lines of `medbundles COMMAND [BUNDLE] --help`."""
+    yield f"medbundles {usage(name, function)}"
+    yield ""
+    yield from inspect.cleandoc(function.__doc__ or "").splitlines()
+    bundle = next((word for word in words if word not in HELP and not word.startswith("-")), None)
+    if bundle and name in KNOBS_OF:
+        from medbundles.zoo.find import find_bundle
+        from medbundles.zoo.knobs import knobs
+
+        yield ""
+        yield f"Options of {bundle}:"
+        for knob in knobs(find_bundle(bundle), KNOBS_OF[name]):
+            yield f"  --{knob.name} {knob.shown_default}"
+            yield f"      {knob.meaning}"
+
+
+def usage(name: str, function: Callable[..., Any]) -> str:
+    """The form of a command: `predict BUNDLE INPUT OUTPUT [--name value ...]`."""
+    parts = [name]
+    for key, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            parts.append("[--name value ...]")
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            value = "" if parameter.default is False else f" {parameter.default or key.upper()}"
+            parts.append(f"[--{key}{value}]")
+        else:
+            parts.append(key.upper() if parameter.default is parameter.empty else f"[{key.upper()}]")
+    return " ".join(parts)
+
+
+def _call(name: str, function: Callable[..., Any], words: list[str]) -> int:
+    import fire
+
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        words = [f"--{word}" if ASSIGNMENT.match(word) else word for word in words]
+    _refuse_misfit(name, function, words)
+    status: list[Any] = []
+
+    def bound(*args: Any, **options: Any) -> None:
+        status.append(function(*args, **options))
+
+    bound.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    bound.__dict__.update(function.__dict__)
+    fire.Fire(bound, command=words, name=f"medbundles {name}")
+    return int(status[0] or 0)
+
+
+def _refuse_misfit(name: str, function: Callable[..., Any], words: Sequence[str]) -> None:
+    """Refuses what fire would notice only after the command has run, or not at all.
+
+    Raises:
+        OverrideError: a word is missing, is too many, or is no option of the command.
+    """
+    parameters = inspect.signature(function).parameters
+    places = [p for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    options, given = _split(words)
+    free = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for option in options:
+        own = [key for key, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
+        nearly = free and get_close_matches(option, own, n=1, cutoff=ALMOST_THE_SAME)
+        if option not in own and (nearly or not free):
+            raise _unknown("option", f"--{option}", [f"--{key}" for key in own])
+    missing = [p.name for p in places[len(given) :] if p.default is p.empty and p.name not in options]
+    if missing or len(given) > len(places):
+        found = (
+            f"{name}: {missing[0].upper()} is missing"
+            if missing
+            else f"{name}: '{given[len(places)]}' is too much"
+        )
+        raise OverrideError(
+            found, expected=f"medbundles {usage(name, function)}", advice=f"medbundles {name} --help"
+        )
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of the options, and the words that stand by themselves, as fire tells them apart."""
+    options, given, follows = [], [], False
+    for word in words:
+        if word.startswith("-") and word != "-" and not NEGATIVE_NUMBER.match(word):
+            name, equals, _ = word.lstrip("-").partition("=")
+            options.append(name.replace("-", "_"))
+            follows = not equals
+        elif follows:
+            follows = False
+        else:
+            given.append(word)
+    return options, given
+
+
+def _unknown(kind: str, word: str, known: Sequence[str] | Commands) -> InputError:
+    near = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    hint = f": did you mean {near[0]}?" if near else ""
+    expected = ", ".join(known) or "no option"
+    return OverrideError(f"unknown {kind} {word}{hint}", expected=expected, advice="medbundles --help")
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or "").strip().splitlines()[0]

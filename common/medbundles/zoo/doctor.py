@@ -1,0 +1,121 @@
+"""What this machine and this installation can do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+import medbundles
+from medbundles.zoo.find import bundle_folders, read_metadata
+from medbundles.zoo.workflows import thread_count
+
+PACKAGES = (
+    "torch",
+    "monai",
+    "numpy",
+    "scipy",
+    "pytorch-ignite",
+    "nibabel",
+    "itk",
+    "pydicom",
+    "pillow",
+    "tensorboard",
+)
+PURPOSES = {
+    "test": "running the tests",
+    "dicom": "writing DICOM segmentations and reports",
+    "label": "the MONAI Label server",
+    "sim": "the simulators that need more than numpy",
+    "onnx": "exporting to ONNX",
+    "fl": "federated learning",
+}
+MARKER = re.compile(r"extra\s*==\s*['\"](?P<extra>[\w-]+)['\"]")
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def report() -> Iterator[str]:
+    """The lines of `medbundles doctor`."""
+    yield f"medbundles {medbundles.__version__} in {Path(medbundles.__file__).parent}"
+    yield f"python {sys.version.split()[0]} on {platform.system()} {platform.machine()}"
+    yield "packages: " + ", ".join(f"{name} {installed(name) or 'MISSING'}" for name in PACKAGES)
+    yield from _machine()
+    yield ""
+    yield from _extras()
+    yield ""
+    yield from _bundles()
+
+
+def installed(package: str) -> str | None:
+    """The version of an installed package, None if it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _machine() -> Iterator[str]:
+    import torch
+
+    from medbundles.devices import choose_device, describe_device
+    from medbundles.inferers import autocast_dtype
+
+    device = choose_device("auto")
+    yield f"device: {describe_device(device)} (what --device auto takes)"
+    yield f"threads: torch uses {torch.get_num_threads()} of {thread_count()} processors"
+    yield f"memory: {_memory()}"
+    if device.type == "cuda":
+        yield f"GPU memory: {torch.cuda.get_device_properties(device).total_memory / 2**30:.0f} GB"
+    lower = autocast_dtype(device)
+    native = device.type != "cpu" or _cpu_has_bfloat16()
+    speed = "in hardware" if native else "emulated: --amp false may be faster"
+    yield f"amp: {'bfloat16, ' + speed if lower else 'not on this device, float32 is used'}"
+
+
+def _cpu_has_bfloat16() -> bool:
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text(encoding="utf-8", errors="ignore") if flags.is_file() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text or platform.machine() == "arm64"
+
+
+def _memory() -> str:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return "not known on this system"
+    return f"{total / 2**30:.1f} GB, {free / 2**30:.1f} GB of it unused"
+
+
+def _extras() -> Iterator[str]:
+    """Every extra of the distribution: works, or what is missing and what it is for."""
+    wanted: dict[str, list[str]] = {}
+    try:
+        requirements = requires("medbundles") or []
+    except PackageNotFoundError:
+        yield "extras: not known, medbundles is not installed as a package"
+        return
+    for line in requirements:
+        marker, name = MARKER.search(line), NAME.match(line)
+        if marker and name:
+            wanted.setdefault(marker["extra"], []).append(name[0])
+    for extra, packages in wanted.items():
+        missing = [package for package in packages if installed(package) is None]
+        state = f"missing {', '.join(missing)}: pip install 'medbundles[{extra}]'" if missing else "works"
+        yield f"extra {extra} ({PURPOSES.get(extra, 'optional')}): {state}"
+
+
+def _bundles() -> Iterator[str]:
+    """Every bundle: whether its weights are there, and the installed versions those that it was made with."""
+    for folder in bundle_folders():
+        metadata = read_metadata(folder)
+        notes = [] if (folder / "models" / "model.pt").is_file() else ["no weights"]
+        for name, key in (("monai", "monai_version"), ("torch", "pytorch_version")):
+            here, made = (installed(name) or "").split("+")[0], str(metadata.get(key, ""))
+            if here.split(".")[:2] != made.split(".")[:2]:
+                notes.append(f"made with {name} {made}, here is {here or 'none'}")
+        yield f"bundle {folder.name} {metadata.get('version', '?')}: {'; '.join(notes) or 'ready'}"
