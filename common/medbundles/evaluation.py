@@ -1,4 +1,4 @@
-"""Scores of every case of an evaluation, gathered into the table, the figures and the pictures a model card quotes."""
+"""Scores of every case of an evaluation, gathered into the tables and figures that a model card quotes."""
 
 from __future__ import annotations
 

@@ -255,6 +255,21 @@ class BestWeights:
             self._engine.state.best_metric_epoch = self.best_epoch
 
 
+class AttachedHandler:
+    """Attaches a handler to which other components refer as well, such as an average or the best weights.
+
+    MONAI reads every entry of a list of handlers as a component of its own; a plain
+    reference cannot stand there.
+    """
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def attach(self, engine: Engine) -> None:
+        """Attaches the handler."""
+        self.handler.attach(engine)
+
+
 class ExponentialMovingAverage:
     """Keeps a second copy of a network whose weights are a moving average over the training steps.
 

@@ -1,4 +1,4 @@
-"""What is particular to the fetal biometry bundle: beam geometry, frames in any pose, partial labels, the ellipse."""
+"""What is particular to the fetal biometry bundle: beam geometry, poses, partial labels, the ellipse."""
 
 import math
 import sys
@@ -16,7 +16,7 @@ sys.path.insert(0, str(BUNDLE))
 from fetal_biometry.augment import RandPosed, RandShadow  # noqa: E402
 from fetal_biometry.beam import find_beam, sector_mask, visible_sector  # noqa: E402
 from fetal_biometry.biometry import chord, find_outline, label_map, plane_score  # noqa: E402
-from fetal_biometry.cases import TakeFramed, draw_truth  # noqa: E402
+from fetal_biometry.cases import draw_truth  # noqa: E402
 from fetal_biometry.losses import PartialLabelLoss  # noqa: E402
 from fetal_biometry.measure import Biometry  # noqa: E402
 from fetal_biometry.network import BeamUNet  # noqa: E402
@@ -37,7 +37,7 @@ def sector_frame(apex: tuple[float, float], half_angle: float, shape: tuple[int,
 
 
 def probabilities(mask: np.ndarray, label: int) -> np.ndarray:
-    """Six label probabilities (6, X, Y) that are sure of one label inside a mask and of background elsewhere."""
+    """Probabilities (6, X, Y) that are sure of one label inside a mask and of background elsewhere."""
     p = np.zeros((6, *mask.shape), np.float32)
     p[label], p[0] = mask, ~mask
     return p
@@ -115,8 +115,9 @@ def test_prediction_returns_to_the_stored_pixels(name: str) -> None:
     frame = posed(name)
     pipeline = Compose([StandardiseSectord("image", SIZE)])
     item = pipeline({"image": frame})
-    answer = MetaTensor(item["image"][:1], meta=item["image"].meta, applied_operations=item["image"].applied_operations)
-    item["pred"] = answer
+    frame_on_grid = item["image"]
+    operations = frame_on_grid.applied_operations
+    item["pred"] = MetaTensor(frame_on_grid[:1], meta=frame_on_grid.meta, applied_operations=operations)
     back = Invertd("pred", transform=pipeline, orig_keys="image", nearest_interp=False)(item)["pred"]
     assert back.shape == frame.shape
     assert torch.allclose(back.affine.double(), frame.affine.double(), atol=1e-6)
@@ -158,7 +159,7 @@ def test_loss_of_a_batch_is_finite_when_a_case_is_empty() -> None:
 
 
 def test_mirrored_frame_gives_the_mirrored_answer() -> None:
-    """The geometry channels of a mirrored frame differ in the sign of the angle only, which must not matter."""
+    """The geometry of a mirrored frame differs in the sign of the angle only, which must not matter."""
     torch.manual_seed(0)
     network = BeamUNet(widths=(8, 16, 16)).eval()
     frame = torch.rand(1, 4, 64, 64)
@@ -307,15 +308,3 @@ def test_outline_of_a_real_abdomen_is_drawn_undivided() -> None:
     drawn = draw_truth(ELLIPSE, "abdomen", SIZE)
     assert set(np.unique(drawn)) == {0, 6}
     assert drawn.sum() / 6 == pytest.approx(ELLIPSE.area(), rel=0.01)
-
-
-def test_frame_of_a_sweep_is_read_with_its_calibration(tmp_path: Path) -> None:
-    import itk
-
-    sweep = np.random.default_rng(0).integers(0, 255, (5, 30, 40), dtype=np.uint8)
-    image = itk.image_from_array(sweep)
-    image.SetSpacing((0.28, 0.28, 0.28))
-    itk.imwrite(image, str(tmp_path / "sweep.mha"))
-    frame = TakeFramed("image")({"image": str(tmp_path / "sweep.mha"), "frame": 3})["image"]
-    assert np.array_equal(frame[0].numpy(), sweep[3].T)
-    assert float(frame.affine[0, 0]) == pytest.approx(-0.28)

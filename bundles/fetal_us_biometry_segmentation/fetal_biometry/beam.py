@@ -37,7 +37,7 @@ class Beam:
 
 
 def sector_mask(frame: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """True in the insonified part of a frame (X, Y) with values in 0..1: its largest bright region, filled."""
+    """True in the insonified part of a frame (X, Y) with values in 0..1: its largest bright part, filled."""
     bright = ndimage.uniform_filter(frame, 3) > DARK
     bright = ndimage.binary_opening(bright, iterations=2)
     closed = ndimage.binary_closing(np.pad(bright, 12), iterations=10)[12:-12, 12:-12]
@@ -77,7 +77,7 @@ def visible_sector(mask: NDArray[np.bool_], beam: Beam) -> NDArray[np.bool_]:
 
 
 def _side_edge(mask: NDArray[np.bool_]) -> tuple[float, float] | None:
-    """The line x = a + b y along the low-x side of the mask, opening with depth; None if it is not straight."""
+    """The line x = a + b y along the low-x side of the mask, opening with depth; None if not straight."""
     rows = np.flatnonzero(mask.any(axis=0))
     first = mask.argmax(axis=0)[rows]
     # Where the mask reaches the border of the frame the edge is the crop's, not the sector's.

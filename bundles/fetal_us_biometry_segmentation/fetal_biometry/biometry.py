@@ -44,7 +44,7 @@ def find_outline(probability: NDArray[np.floating], spacing: tuple[float, float]
     region = largest_component(probability > 0.5)
     if region.mean() < SMALLEST_OUTLINE:
         return None
-    contour = outer_contour(np.where(region, probability, 0))
+    contour = outer_contour(probability)
     border = touches_border(contour, probability.shape)
     points = contour[~border] * spacing
     if len(points) < 20:

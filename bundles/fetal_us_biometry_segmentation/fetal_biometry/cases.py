@@ -17,7 +17,6 @@ from fetal_biometry.simulator import write_cases
 from medbundles.checks import DatasetError
 from medbundles.datasets import simulated
 from medbundles.datasets.discovery import load_all
-from medbundles.datasets.mha_stack import MhaStack
 from medbundles.datasets.split import split_by_group
 from medbundles.ellipse import Ellipse
 from medbundles.io import read_image
@@ -73,26 +72,7 @@ def _entry(case: Mapping[str, Any]) -> dict[str, Any]:
         "subject": case["subject"],
         "pixel_mm": case["spacing_mm"],
         "expected": {e["name"]: e["value"] for e in case.get("expected", []) if e["unit"] == "mm"},
-        "frame": case.get("frame"),
     }
-
-
-class TakeFramed(MapTransform):
-    """Replaces the path of a sweep by the frame that the case names; other images stay files to be read."""
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        data = dict(data)
-        if data.get("frame") is None:
-            return data
-        for key in self.key_iterator(data):
-            stack = MhaStack.open(data[key])
-            pixels = torch.from_numpy(np.array(stack.frame(data["frame"]), dtype=np.float32))
-            affine = torch.diag(
-                torch.tensor([-stack.spacing[0], -stack.spacing[1], 1.0, 1.0], dtype=torch.float64)
-            )
-            meta = {"filename_or_obj": str(data[key]), "calibrated": True, "modality": "US"}
-            data[key] = MetaTensor(pixels[None], affine=affine, meta=meta)
-        return data
 
 
 class DrawTruthd(MapTransform):
@@ -115,20 +95,16 @@ class DrawTruthd(MapTransform):
         for key in self.key_iterator(data):
             if isinstance(data[key], Ellipse):
                 data["outline"] = data[key]
-            drawn = draw_truth(
-                data[key], data.get("kind", "labelled"), tuple(image.shape[1:]), data.get("frame")
-            )
+            drawn = draw_truth(data[key], data.get("kind", "labelled"), tuple(image.shape[1:]))
             data[key] = MetaTensor(torch.from_numpy(drawn[None]), affine=image.affine)
         return data
 
 
-def draw_truth(
-    truth: Ellipse | str, kind: str, shape: tuple[int, int], frame: int | None = None
-) -> NDArray[np.uint8]:
-    """The label map (X, Y) of an outline, of a label file, or of one frame of a file of masks."""
+def draw_truth(truth: Ellipse | str, kind: str, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """The label map (X, Y) of an outline, or of a label file."""
     if isinstance(truth, Ellipse):
         return truth.mask(shape).astype(np.uint8) * np.uint8(HEAD if kind == "head" else UNDIVIDED_ABDOMEN)
-    labels = read_image(truth).array[0] if frame is None else np.asarray(MhaStack.open(truth).frame(frame))
+    labels = read_image(truth).array[0]
     if labels.shape != shape:
         raise DatasetError(
             f"a label map of {labels.shape} pixels",

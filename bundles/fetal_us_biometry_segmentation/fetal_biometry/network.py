@@ -1,7 +1,7 @@
 """The beam-aware U-Net that outlines the fetal abdomen or head and the structures inside the abdomen.
 
 Shapes: B batch, C channels, X columns (to the right), Y rows (away from the probe). The network works at half
-the input grid and interpolates its logits back: outlines are smooth, and half the grid is a quarter of the cost.
+the input grid and interpolates its logits back: outlines are smooth, and half the grid costs a quarter.
 """
 
 from collections.abc import Sequence

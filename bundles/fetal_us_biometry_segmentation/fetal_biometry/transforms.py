@@ -57,7 +57,7 @@ def resample(
     mode: str = "bilinear",
     outside: str = "zeros",
 ) -> Tensor:
-    """An image (C, X, Y) looked up at `to_source` of each pixel of a new grid; options as of `grid_sample`."""
+    """An image (C, X, Y) looked up at `to_source` of each pixel of a new grid; options: see `grid_sample`."""
     x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]), indexing="ij")
     points = to_source[:2, :2] @ np.stack([x.ravel(), y.ravel()]) + to_source[:2, 2:]
     # grid_sample wants (last axis, first axis) in -1..1 over the outer edges of the pixels.
