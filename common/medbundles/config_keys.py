@@ -113,7 +113,9 @@ def _arguments(component: Any) -> set[str] | None:
 def _unknown(config: dict, path: Sequence[str], missing: int, flag: str, source: str | Path) -> OverrideError:
     parent = _value_at(config, path[:missing])
     names = _names(parent, top=not missing)
-    near = difflib.get_close_matches(path[missing], [*names, *_monai(missing)], n=1, cutoff=MIN_LIKENESS)
+    # A knob may be a component (device), so every key of this place can be what was meant.
+    known = [*names, *(parent if isinstance(parent, dict) else ()), *_monai(missing)]
+    near = difflib.get_close_matches(path[missing], known, n=1, cutoff=MIN_LIKENESS)
     ids = ["#".join([*path[:missing], *near, *path[missing + 1 :]])] if near else []
     ids = ids or [i for i in _leaf_ids(config) if i.rpartition("#")[2] == path[-1]][:1]
     hint = f": did you mean --{ids[0]}?" if ids else ""

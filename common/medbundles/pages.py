@@ -146,7 +146,7 @@ def _quantity(value: Any, unit: str | None) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float):
         value = f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-    return f"{_text(value)} {_text(unit or '')}".rstrip()
+    return f"{_text(value)} {_text('' if unit in (None, '1') else unit)}".rstrip()
 
 
 def _box(tone: str, messages: Sequence[str]) -> str:

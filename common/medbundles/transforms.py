@@ -247,7 +247,8 @@ def measurement_text(measurement: Mapping[str, Any]) -> str:
     if value is None:
         return f"{measurement['name']} not measured"
     text = f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-    return f"{measurement['name']} {text} {measurement.get('unit') or ''}".rstrip()
+    unit = measurement.get("unit") or ""
+    return f"{measurement['name']} {text} {'' if unit == '1' else unit}".rstrip()
 
 
 def _array(tensor: torch.Tensor | np.ndarray) -> np.ndarray:

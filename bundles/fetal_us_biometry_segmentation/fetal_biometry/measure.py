@@ -127,11 +127,7 @@ class Biometry:
         found = [(name, o) for name, o in (("abdomen", self.abdomen), ("head", self.head)) if o is not None]
         if not found:
             return ["neither abdomen nor head was found in this frame"]
-        notes = (
-            []
-            if self.calibrated
-            else ["not calibrated: lengths are in pixels; give --pixel_mm to get millimetres"]
-        )
+        notes = []
         for name, outline in found:
             if outline.cut:
                 notes.append(
@@ -182,7 +178,7 @@ class CompareBiometryd(MapTransform):
             data["group"] = str(data.get("kind", "labelled"))
             data["scores"] = _overlaps(answer, truth) | _errors(measured, data.get(self.expected_key) or {})
             if (outline := data.get("outline")) is not None:
-                data["drawing"] = [*data.get("drawing", []), _ellipse(outline, WHITE, "expert")]
+                data["drawing"] = [*data.get("drawing", []), _ellipse(outline, WHITE, "")]
         return data
 
 
