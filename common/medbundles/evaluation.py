@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MEASURED, TRUE = " measured mm", " true mm"
+WORST, TILE = 5, (640, 560)
 
 
 class ScoreTable:
     """Collects `scores` and `group` of each case and, at the end, writes and logs their summary.
 
-    Writes `evaluation.csv` (a row per case) and `evaluation.json` (a summary per group) to a folder.
+    Writes `evaluation.csv` (a row per case), `evaluation.json` (a summary per group) and, where cases have a
+    preview, `worst_<group>.png` with those of the largest errors to a folder.
 
     Args:
         output_dir: the folder.
@@ -37,6 +39,7 @@ class ScoreTable:
         self.output_dir = Path(output_dir)
         self.header = dict(header or {})
         self.rows: list[dict[str, Any]] = []
+        self.previews: dict[str, Path] = {}
 
     def attach(self, engine: Engine) -> None:
         """Registers collecting with every iteration of an evaluator and writing with its end."""
@@ -51,6 +54,8 @@ class ScoreTable:
             if isinstance(case, Mapping) and "scores" in case:
                 name = case_name(case["image"].meta["filename_or_obj"])
                 self.rows.append({"group": case["group"], "case": name, **case["scores"]})
+                if preview := case.get("outputs", {}).get("preview"):
+                    self.previews[name] = self.output_dir / preview
 
     def write(self, engine: Engine) -> None:
         """Writes both files whole and logs the summary."""
@@ -59,6 +64,11 @@ class ScoreTable:
         result = {**self.header, "groups": summarise(self.rows)}
         with atomic_path(self.output_dir / "evaluation.json") as path:
             path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        for group in result["groups"]:
+            cases = [row["case"] for row in worst_first(self.rows, group)][:WORST]
+            pictures = [self.previews[case] for case in cases if case in self.previews]
+            if pictures:
+                write_sheet(pictures, self.output_dir / f"worst_{group}.png")
         for line in table(result["groups"]):
             logger.info("%s", line)
 
@@ -89,6 +99,34 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, dict[str
             result |= _length_errors(members, name)
         groups[group] = result
     return groups
+
+
+def worst_first(rows: Iterable[Mapping[str, Any]], group: str) -> list[Mapping[str, Any]]:
+    """The cases of a group, largest relative error of a length first; without lengths, lowest score first."""
+    members = [row for row in rows if row["group"] == group]
+    return sorted(members, key=_badness, reverse=True)
+
+
+def _badness(row: Mapping[str, Any]) -> float:
+    names = [key.removesuffix(TRUE) for key in row if key.endswith(TRUE)]
+    if names:
+        errors = [abs(float(row[name + MEASURED]) / float(row[name + TRUE]) - 1) for name in names]
+        return max(error if math.isfinite(error) else 1.0 for error in errors)
+    return -min((float(value) for key, value in row.items() if key not in ("group", "case")), default=0.0)
+
+
+def write_sheet(pictures: list[Path], path: Path) -> None:
+    """Writes pictures side by side, each shrunk into a tile, in rows of three."""
+    from PIL import Image
+
+    columns = min(3, len(pictures))
+    sheet = Image.new("RGB", (columns * TILE[0], -(-len(pictures) // columns) * TILE[1]))
+    for index, picture in enumerate(pictures):
+        tile = Image.open(picture).convert("RGB")
+        tile.thumbnail(TILE)
+        sheet.paste(tile, (index % columns * TILE[0], index // columns * TILE[1]))
+    with atomic_path(path) as temporary:
+        sheet.save(temporary)
 
 
 def _values(rows: Iterable[Mapping[str, Any]], name: str) -> list[float]:

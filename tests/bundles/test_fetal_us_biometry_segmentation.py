@@ -290,6 +290,12 @@ def test_uncalibrated_frame_is_measured_in_pixels_without_an_age() -> None:
     assert by_name["GA from HC"]["value"] is None and by_name["GA from HC"]["reason"]
 
 
+def test_head_with_the_trunk_in_its_outline_is_warned_about() -> None:
+    flat = Ellipse((160.0, 110.0), (100.0, 50.0), 0.0)
+    assert any("flatter" in w for w in Biometry(probabilities(flat.mask(SIZE), 5), (1, 1), True).warnings())
+    assert not Biometry(probabilities(ELLIPSE.mask(SIZE), 5), (1, 1), True).warnings()
+
+
 def test_empty_frame_measures_nothing_and_says_so() -> None:
     found = Biometry(probabilities(np.zeros(SIZE, bool), 1), (1.0, 1.0), calibrated=True)
     assert not found.labels.any()

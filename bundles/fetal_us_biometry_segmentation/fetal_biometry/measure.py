@@ -19,6 +19,7 @@ from medbundles.measure import gestational_age, measurement
 from medbundles.metrics import dice
 
 NO_SPINE = "the spine was not found, so front and back of the abdomen are not known"
+FLATTEST = 0.65  # heads are about 0.75 to 0.85 as wide as long, abdomens rounder
 DERIVED = "derived from the circumference by the regression of Hadlock et al. 1984, not measured"
 GREEN, ORANGE, WHITE = "#39d353", "#ff9f1c", "#ffffff"
 
@@ -135,6 +136,10 @@ class Biometry:
                 )
             if outline.closed < 0.7:
                 notes.append(f"only {100 * outline.closed:.0f} % of the outline of the {name} was seen")
+            if outline.scaled.axes[1] < FLATTEST * outline.scaled.axes[0]:
+                notes.append(
+                    f"the {name} is flatter than one should be: the outline may hold more than the {name}"
+                )
             if outline.agreement < 0.9:
                 notes.append(f"the {name} is far from an ellipse (overlap {100 * outline.agreement:.0f} %)")
         return notes
