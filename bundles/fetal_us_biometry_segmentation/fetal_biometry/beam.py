@@ -1,6 +1,6 @@
 """Where the ultrasound beams of a frame come from: its sector mask and the apex on which its beams meet.
 
-A shadow runs along the beam that casts it, so a network that is told depth and angle can bridge it. Frames
+A shadow runs along the beam that casts it, so a network is told depth and angle along the beams. Frames
 are arrays (X, Y): columns to the right, rows away from the probe. Many stored frames are cut-outs in which no
 edge of the sector is visible; they get the geometry of a common convex probe.
 """
