@@ -15,7 +15,7 @@ sys.path.insert(0, str(BUNDLE))
 
 from fetal_biometry.augment import RandPosed, RandShadow  # noqa: E402
 from fetal_biometry.beam import find_beam, sector_mask, visible_sector  # noqa: E402
-from fetal_biometry.biometry import chord, find_outline, label_map, plane_score  # noqa: E402
+from fetal_biometry.biometry import find_outline, label_map, plane_score  # noqa: E402
 from fetal_biometry.cases import draw_truth  # noqa: E402
 from fetal_biometry.losses import PartialLabelLoss  # noqa: E402
 from fetal_biometry.measure import Biometry  # noqa: E402
@@ -23,6 +23,7 @@ from fetal_biometry.network import BeamUNet  # noqa: E402
 from fetal_biometry.simulator import simulate  # noqa: E402
 from fetal_biometry.transforms import StandardiseSectord, grid_to_frame  # noqa: E402
 from medbundles.ellipse import Ellipse  # noqa: E402
+from medbundles.measure import Calibration, diameter  # noqa: E402
 
 SIZE = (320, 224)
 ELLIPSE = Ellipse((150.0, 110.0), (80.0, 66.0), 0.4)
@@ -235,11 +236,12 @@ def test_anisotropic_pixels_give_the_same_millimetres() -> None:
     assert anisotropic.scaled.circumference() == pytest.approx(isotropic.scaled.circumference(), rel=0.005)
 
 
-def test_chord_along_the_axes_of_an_ellipse_is_twice_its_semi_axes() -> None:
+def test_diameter_along_the_axes_of_an_ellipse_is_twice_its_semi_axes() -> None:
     ellipse = Ellipse((0.0, 0.0), (50.0, 30.0), 0.3)
     along = np.array([math.cos(0.3), math.sin(0.3)])
-    assert chord(ellipse, along) == pytest.approx(100)
-    assert chord(ellipse, np.array([-along[1], along[0]])) == pytest.approx(60)
+    across = (-along[1], along[0])
+    assert diameter("a", ellipse, along, Calibration())["value"] == pytest.approx(100)
+    assert diameter("b", ellipse, across, Calibration())["value"] == pytest.approx(60)
 
 
 def abdomen_with_structures() -> np.ndarray:

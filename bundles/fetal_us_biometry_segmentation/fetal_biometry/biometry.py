@@ -94,14 +94,6 @@ def _without_specks(mask: NDArray[np.bool_], smallest: float) -> NDArray[np.bool
     return (sizes >= smallest)[components]
 
 
-def chord(ellipse: Ellipse, direction: NDArray[np.floating]) -> float:
-    """The length of the diameter of an ellipse along a direction (x, y)."""
-    unit = np.asarray(direction, float) / np.linalg.norm(direction)
-    a, b, c = ellipse.conic()[:3]
-    quadratic = np.array([[a, b / 2], [b / 2, c]])
-    return float(2 / np.sqrt(unit @ quadratic @ unit))
-
-
 def spine_direction(
     labels: NDArray[np.uint8], outline: Outline, spacing: tuple[float, float]
 ) -> NDArray | None:

@@ -12,10 +12,11 @@ from monai.transforms import MapTransform
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fetal_biometry.biometry import Outline, chord, find_outline, label_map, plane_score, spine_direction
+from fetal_biometry.biometry import Outline, find_outline, label_map, plane_score, spine_direction
 from fetal_biometry.labels import ABDOMEN_PARTS, HEAD, LABELS, whole_abdomen
 from medbundles.ellipse import Ellipse
-from medbundles.measure import gestational_age, measurement
+from medbundles.images import spacing_of
+from medbundles.measure import Calibration, diameter, gestational_age, measurement
 from medbundles.metrics import dice
 
 NO_SPINE = "the spine was not found, so front and back of the abdomen are not known"
@@ -46,7 +47,7 @@ class MeasureBiometryd(MapTransform):
         for key in self.key_iterator(data):
             prediction: MetaTensor = data[key]
             calibrated = bool(data[self.image_key].meta.get("calibrated", False))
-            spacing = _spacing(prediction) if calibrated else (1.0, 1.0)
+            spacing = spacing_of(prediction.affine, 2) if calibrated else (1.0, 1.0)
             found = Biometry(prediction.as_subclass(Tensor).float().cpu().numpy(), spacing, calibrated)
             data[key] = MetaTensor(torch.from_numpy(found.labels[None]), meta=dict(prediction.meta))
             data[key].affine = prediction.affine
@@ -100,8 +101,12 @@ class Biometry:
         if to_spine is None:
             return [measurement(name, None, self.unit, NO_SPINE) for name in names]
         across = np.array([-to_spine[1], to_spine[0]])
-        lengths = [chord(self.abdomen.scaled, direction) for direction in (to_spine, across)]
-        return [measurement(name, length, self.unit) for name, length in zip(names, lengths, strict=True)]
+        calibration = Calibration(self.spacing if self.calibrated else None)
+        directions = (direction / np.asarray(self.spacing) for direction in (to_spine, across))
+        return [
+            diameter(name, self.abdomen.pixels, direction, calibration)
+            for name, direction in zip(names, directions, strict=True)
+        ]
 
     def _head_diameters(self) -> list[dict[str, Any]]:
         names = ("OFD", "BPD")
@@ -210,11 +215,6 @@ def _errors(measured: Mapping[str, float | None], expected: Mapping[str, float])
         scores[f"{name} measured mm"] = float("nan") if value is None else value
         scores[f"{name} true mm"] = float(truth)
     return scores
-
-
-def _spacing(image: MetaTensor) -> tuple[float, float]:
-    columns = torch.linalg.norm(image.affine[:3, :2].double(), dim=0)
-    return float(columns[0]), float(columns[1])
 
 
 def _absent(name: str) -> str:
