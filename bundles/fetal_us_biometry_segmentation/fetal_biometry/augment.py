@@ -24,10 +24,18 @@ def _smoothed(image: Tensor, sigma: float) -> Tensor:
 
 
 class RandShadow(RandomizableTransform):
-    """Darkens a wedge along the beams, as bone, gas or lost contact does."""
+    """Darkens a wedge along the beams, as bone, gas or lost contact does.
+
+    Half of the wedges begin at the probe, and half are fully black.
+
+    Args:
+        prob: share of the frames that are given a shadow.
+        width: range of the wedge's width, in halves of the sector's opening.
+        floor: most of the grey value that a shadow that is not black leaves.
+    """
 
     def __init__(
-        self, prob: float = 0.4, width: tuple[float, float] = (0.05, 0.6), floor: float = 0.35
+        self, prob: float = 0.5, width: tuple[float, float] = (0.05, 0.8), floor: float = 0.35
     ) -> None:
         RandomizableTransform.__init__(self, prob)
         self.width, self.floor = width, floor
@@ -39,7 +47,8 @@ class RandShadow(RandomizableTransform):
             return frame
         _, _, depth, angle = frame
         centre, width = self.R.uniform(-0.8, 0.8), self.R.uniform(*self.width)
-        start, left = self.R.uniform(0.0, 0.6), self.R.uniform(0.0, self.floor)
+        start = self.R.uniform(0.0, 0.6) if self.R.random() < 0.5 else -1.0
+        left = self.R.uniform(0.0, self.floor) if self.R.random() < 0.5 else 0.0
         soft = 0.02
         inside = torch.sigmoid((width / 2 - (angle - centre).abs()) / soft) * torch.sigmoid(
             (depth - start) / soft

@@ -24,6 +24,8 @@ from medbundles.io import read_image
 logger = logging.getLogger(__name__)
 
 SHARES = {"train": 0.70, "validation": 0.08, "test": 0.22}
+# A fifth of the real heads are of the first trimester and look unlike the rest: they are shown more often.
+EARLY_HEAD_MM, EARLY_HEAD_SHOWN = 110.0, 3
 
 
 def find_cases(dataset_dir: str, split: str, kinds: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -52,8 +54,13 @@ def find_cases(dataset_dir: str, split: str, kinds: Sequence[str] | None = None)
 def training_cases(
     dataset_dir: str, simulated_dir: str, simulated_cases: int, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """The training split of a folder plus simulated cases, which are made first if they are not there yet."""
+    """The training split of a folder plus simulated cases, which are made first if they are not there yet.
+
+    Real heads of the first trimester are listed several times.
+    """
     cases = find_cases(dataset_dir, "train")
+    early = [c for c in cases if c["kind"] == "head" and c["expected"].get("HC", np.inf) < EARLY_HEAD_MM]
+    cases += early * (EARLY_HEAD_SHOWN - 1)
     if simulated_cases > 0:
         folder = Path(simulated_dir)
         if not (folder / simulated.TABLE).exists() or len(simulated.load(folder)[0]) < simulated_cases:

@@ -12,7 +12,7 @@ from medbundles.ellipse import Ellipse
 from medbundles.simulators.ultrasound import Echoes, Probe, render
 from medbundles.simulators.ultrasound_abdomen import Body, abdomen_parts
 from medbundles.simulators.ultrasound_display import View, add_marks, random_machine, show
-from medbundles.simulators.ultrasound_head import head_parts
+from medbundles.simulators.ultrasound_head import EARLY_MM, early_parts, head_parts, is_early
 from medbundles.simulators.ultrasound_maps import Part, Scene, Tissue
 from medbundles.simulators.ultrasound_uterus import Womb
 
@@ -78,10 +78,12 @@ def simulate_head(
 ) -> Frame:
     """Returns a frame of a fetal head cut at the ventricles; arguments as for `simulate_abdomen`."""
     rng = np.random.default_rng(seed)
-    wanted = circumference_mm or rng.uniform(75, 345)
+    early = rng.random() < 0.4
+    wanted = circumference_mm or (rng.uniform(60, EARLY_MM) if early else rng.uniform(EARLY_MM, 345))
     pose = rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0)
     head = _body(wanted, float(rng.uniform(1.15, 1.45)), float(pose), rng)
-    return _frame(head, head_parts(head, rng), {"kind": "head", "standard_plane": True}, rng, size, marks)
+    parts = [*(early_parts(head, rng) if is_early(head) else []), *head_parts(head, rng)]
+    return _frame(head, parts, {"kind": "head", "standard_plane": True}, rng, size, marks)
 
 
 def _body(circumference: float, ratio: float, pose: float, rng: np.random.Generator) -> Body:
@@ -136,7 +138,8 @@ def _measures(body: Body, kind: str) -> dict[str, float]:
 
 def _view(body: Body, size: tuple[int, int], rng: np.random.Generator) -> View:
     """A window that the body fills as in stored frames: from a third of its height to more than all of it."""
-    share = float(np.clip(rng.normal(0.72, 0.13), 0.32, 1.0))
+    usual = 0.6 if 2 * np.pi * body.size < EARLY_MM else 0.72
+    share = float(np.clip(rng.normal(usual, 0.13), 0.32, 1.0))
     spacing = 2 * body.size / share / size[1]
     column = float(np.clip(rng.normal(0.51, 0.06), 0.3, 0.7)) * size[0]
     row = float(np.clip(rng.normal(0.49, 0.06), 0.32, 0.68)) * size[1]
