@@ -16,7 +16,7 @@ sys.path.insert(0, str(BUNDLE))
 from fetal_biometry.augment import RandPosed, RandShadow  # noqa: E402
 from fetal_biometry.beam import find_beam, sector_mask, visible_sector  # noqa: E402
 from fetal_biometry.biometry import find_outline, label_map, plane_score  # noqa: E402
-from fetal_biometry.cases import draw_truth  # noqa: E402
+from fetal_biometry.cases import draw_truth, early_heads  # noqa: E402
 from fetal_biometry.losses import PartialLabelLoss  # noqa: E402
 from fetal_biometry.measure import Biometry  # noqa: E402
 from fetal_biometry.network import BeamUNet  # noqa: E402
@@ -192,6 +192,18 @@ def test_shadow_darkens_along_the_beam_and_leaves_the_geometry() -> None:
     assert angle[dark].max() - angle[dark].min() < 0.7
 
 
+def test_half_of_the_shadows_begin_at_the_probe_and_half_are_black() -> None:
+    frame = torch.ones(4, *SIZE)
+    _, depth, angle = (torch.from_numpy(c) for c in beam_of_default_frame())
+    frame[2], frame[3] = depth, angle
+    change = RandShadow(prob=1.0, width=(0.4, 0.4))
+    change.set_random_state(0)
+    shadowed = torch.stack([change(frame)[0] for _ in range(100)])
+    near = depth < 0.05
+    assert 0.3 < (shadowed[:, near].amin(dim=1) < 0.5).float().mean() < 0.7
+    assert 0.3 < (shadowed.flatten(1).amin(dim=1) < 1e-3).float().mean() < 0.7
+
+
 def beam_of_default_frame() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sector, depth and angle of a frame that is grey everywhere."""
     mask = np.ones(SIZE, bool)
@@ -309,6 +321,15 @@ def test_simulated_label_holds_the_structures_of_its_kind() -> None:
     standard, head = simulate(0, 1), simulate(2, 1)
     assert set(np.unique(standard.label)) >= {1, 2, 3, 4} and 5 not in standard.label
     assert set(np.unique(head.label)) == {0, 5}
+
+
+def test_early_heads_are_real_heads_with_a_small_circumference() -> None:
+    cases = [
+        {"kind": kind, "expected": expected}
+        for kind in ("head", "abdomen", "simulated")
+        for expected in ({"HC": 80.0}, {"HC": 180.0}, {})
+    ]
+    assert early_heads(cases) == [{"kind": "head", "expected": {"HC": 80.0}}]
 
 
 def test_outline_of_a_real_abdomen_is_drawn_undivided() -> None:

@@ -59,8 +59,7 @@ def training_cases(
     Real heads of the first trimester are listed several times.
     """
     cases = find_cases(dataset_dir, "train")
-    early = [c for c in cases if c["kind"] == "head" and c["expected"].get("HC", np.inf) < EARLY_HEAD_MM]
-    cases += early * (EARLY_HEAD_SHOWN - 1)
+    cases += early_heads(cases) * (EARLY_HEAD_SHOWN - 1)
     if simulated_cases > 0:
         folder = Path(simulated_dir)
         if not (folder / simulated.TABLE).exists() or len(simulated.load(folder)[0]) < simulated_cases:
@@ -68,6 +67,11 @@ def training_cases(
             write_cases(folder, simulated_cases, seed)
         cases += [_entry(case) for case in simulated.load(folder)[0][:simulated_cases]]
     return cases
+
+
+def early_heads(cases: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those cases that are real heads with a known circumference of the first trimester."""
+    return [c for c in cases if c["kind"] == "head" and c["expected"].get("HC", np.inf) < EARLY_HEAD_MM]
 
 
 def _entry(case: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from medbundles.contours import outer_contour
 from medbundles.ellipse import fit_ellipse
 from medbundles.simulators.ultrasound_abdomen import ABDOMEN, SPINE, STOMACH, VEIN, Body, abdomen_parts
 from medbundles.simulators.ultrasound_display import add_marks
-from medbundles.simulators.ultrasound_head import HEAD
+from medbundles.simulators.ultrasound_head import HEAD, early_parts, head_parts
 from medbundles.simulators.ultrasound_maps import Scene, Tissue
 from medbundles.simulators.ultrasound_scenes import Frame, simulate_abdomen, simulate_head
 
@@ -61,6 +61,23 @@ def test_head_label_fills_the_ellipse_of_its_circumference() -> None:
     assert set(np.unique(frame.label)) == {0, HEAD}
     assert np.array_equal(frame.label == HEAD, frame.ellipse.mask(SMALL))
     assert frame.ellipse.scaled(frame.spacing_mm).circumference() == pytest.approx(300.0, rel=1e-6)
+
+
+def test_an_early_head_lies_in_fluid_and_its_trunk_carries_no_label() -> None:
+    dark = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        head = Body((0.0, 60.0), 14.0, 11.0, 0.3)
+        scene = Scene(Tissue(-12.0), [*early_parts(head, rng), *head_parts(head, rng)])
+        x, z = np.meshgrid(
+            np.arange(-60, 60, 0.5, dtype=np.float32), np.arange(0, 120, 0.5, dtype=np.float32), indexing="ij"
+        )
+        labels, radius = scene.labels(x, z), head.outline.polar(x, z)[0]
+        around = scene.paint(x, z).echo[(radius > 1.35) & (radius < 1.45)]
+        assert set(np.unique(labels)) == {0, HEAD}
+        assert np.array_equal(labels == HEAD, head.outline.inside(x, z))
+        dark.append(float((around < -35).mean()))
+    assert np.mean(dark) > 0.3
 
 
 def test_a_standard_plane_shows_all_structures(abdomens: list[Frame]) -> None:
