@@ -44,11 +44,15 @@ PREVIOUS_NAME = "checkpoint_previous.pt"
 
 
 class WeightsLoader:
-    """Loads a weights file into a network when the engine starts, as `load_weights` does."""
+    """Loads a weights file into a network when the engine starts, as `load_weights` does.
 
-    def __init__(self, network: torch.nn.Module, path: str | os.PathLike) -> None:
+    In a training workflow it stands before `ResumableCheckpoint`, so that a resumed run goes on from its own
+    weights; without a path nothing is loaded and training starts from random weights.
+    """
+
+    def __init__(self, network: torch.nn.Module, path: str | os.PathLike | None) -> None:
         self.network = network
-        self.path = Path(path)
+        self.path = None if path is None else Path(path)
 
     def attach(self, engine: Engine) -> None:
         """Registers the loading at the start of the run."""
@@ -56,6 +60,8 @@ class WeightsLoader:
 
     def __call__(self, engine: Engine) -> None:
         """Loads the weights."""
+        if self.path is None:
+            return
         load_weights(self.network, self.path)
         logger.info("weights: %s", self.path)
 

@@ -139,6 +139,17 @@ def assert_same_run(folder: Path, other: Path) -> None:
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+def test_training_starts_from_given_weights_and_without_a_path_from_its_own(tmp_path: Path) -> None:
+    network, other = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
+    torch.save(other.state_dict(), tmp_path / "weights.pt")
+    before = network.weight.clone()
+    for path, expected in ((None, before), (tmp_path / "weights.pt", other.weight)):
+        engine = Engine(lambda engine, batch: None)
+        WeightsLoader(network, path).attach(engine)
+        engine.run([0], max_epochs=1)
+        assert torch.equal(network.weight, expected)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_two_plus_two_epochs_are_four_bit_for_bit(tmp_path: Path, workers: int) -> None:
     build(tmp_path / "whole", 4, workers=workers).run()

@@ -30,6 +30,7 @@ MEANINGS = {
     "val_interval": "epochs from one validation to the next",
     "num_workers": "processes that read and augment; 0 for none",
     "cache_rate": "share of the training cases kept in memory, 0 to 1",
+    "initial_weights": "weights file to start from, for fine-tuning; null starts from random weights",
     "resume": "continue the run whose checkpoint is in output_dir",
     "weights": "weights file: training writes the best to it",
     "metadata": "the bundle's metadata, against which inputs are checked",
