@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fire
 from fetal_occlusion import BUNDLE, LENGTHS, NO_BEAM, Model, Reader, measure_frame
+from named_weights import named_weights
 from paired_tables import REFERENCE_WEIGHTS, Row, write_results
 
 from fetal_biometry.cases import find_cases, training_cases  # importable since fetal_occlusion was imported
@@ -19,14 +20,13 @@ from medbundles.zoo.workflows import TRAIN, read_config, run_workflow
 
 logger = logging.getLogger(__name__)
 
-SHIPPED = "shipped"
-
 
 def train(
     dataset_dir: str,
     work: str,
     epochs: int,
     *,
+    only: str | Sequence[str] | None = None,
     simulated_cases: int | None = None,
     frame_size: Sequence[int] | None = None,
 ) -> None:
@@ -38,6 +38,7 @@ def train(
         dataset_dir: the folder of the data sets.
         work: the folder of the runs, and of the simulated frames that the variants share.
         epochs: of each variant; an epoch is one pass over the cases of `full`.
+        only: these variants and no others, so that several processes can share the work.
         simulated_cases: instead of train.json's number.
         frame_size: columns and rows of the network's grid (80,56), instead of train.json's.
     """
@@ -56,7 +57,10 @@ def train(
         "simulated_cases": simulated,
         "frame_size": list(frame_size or config["frame_size"]),
     }
-    for variant, overrides in variants(folder, steps).items():
+    chosen = variants(folder, steps)
+    if only is not None:
+        chosen = {name: chosen[name] for name in ([only] if isinstance(only, str) else only)}
+    for variant, overrides in chosen.items():
         logger.info("training %s", variant)
         run_workflow(BUNDLE, TRAIN, {**shared, **overrides}, logging_file=False)
         gc.collect()  # engines and their cached frames hold on to each other
@@ -114,15 +118,8 @@ def measure(dataset_dir: str, weights: str, *, out: str = "benchmarks/results", 
 
 
 def weights_by_name(text: str | Sequence[str]) -> dict[str, Path]:
-    """The entries name=path of a list with commas (fire may have split it)."""
-    entries = text.split(",") if isinstance(text, str) else text
-    pairs = [entry.strip().partition("=") for entry in entries]
-    found = {name: Path(path) for name, _, path in pairs if path}
-    if any(name == SHIPPED and not path for name, _, path in pairs):
-        found[SHIPPED] = BUNDLE / "models" / "model.pt"
-    if len(found) < len(pairs):
-        raise SystemExit(f"--weights takes name=path,name=path with different names, not '{text}'")
-    return found
+    """The entries name=path of a list with commas."""
+    return named_weights(text, BUNDLE)
 
 
 if __name__ == "__main__":
