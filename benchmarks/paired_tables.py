@@ -75,18 +75,22 @@ def paired_p(first: Mapping[str, Row], second: Mapping[str, Row], name: str) -> 
 
 def page(summaries: Sequence[Row]) -> str:
     """The summary as a Markdown table."""
-    columns = list(summaries[0])
     lines = [
         "# Ablation of the fetal biometry bundle",
         "",
         "Written by `benchmarks/fetal_ablation.py measure`. Real test frames; nothing found counts as Dice 0",
         "and 100 % error. p: paired Wilcoxon signed-rank test, two-sided, not corrected for their number.",
         "",
-        f"| {' | '.join(columns)} |",
-        f"|{'---|' * len(columns)}",
+        *table(summaries),
     ]
-    lines += [f"| {' | '.join(_shown(row[column]) for column in columns)} |" for row in summaries]
     return "\n".join(lines) + "\n"
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The lines of a Markdown table with the columns of the first row."""
+    columns = list(rows[0])
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    return lines + [f"| {' | '.join(_shown(row.get(column, '')) for column in columns)} |" for row in rows]
 
 
 def _shown(value: Any) -> str:

@@ -1,12 +1,12 @@
 """Which files of a folder, zip or DICOM series are cases, and how their results are called."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from medbundles.archives import members, split_archive
-from medbundles.dicom_pixels import MAGIC, is_dicom
-from medbundles.errors import DimensionError, EmptyInputError, MissingInputError
+from medbundles.dicom_pixels import MAGIC, header_of, is_dicom, without_pydicom_messages
+from medbundles.errors import DimensionError, EmptyInputError, InputError, MissingInputError
 from medbundles.formats import DICOM, METAIMAGE, NRRD, PICTURES, SUFFIXES, suffix_of
 
 # Files that lie beside images and are not images; anything else in a folder is a case, and fails aloud if
@@ -30,12 +30,13 @@ BESIDE |= {".raw", ".zraw", ".py", ".sh", ".xlsx", ".docx", ".bval", ".bvec", ".
 UNSAFE_IN_NAMES = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
 
-def find_cases(path: str | Path, *, spatial_dims: int) -> list[dict[str, str]]:
+def find_cases(path: str | Path, *, spatial_dims: int | Sequence[int]) -> list[dict[str, str]]:
     """Returns the cases of a folder, file or zip as `[{"image": path}, ...]`, sorted by name.
 
     A folder is not searched recursively. For a 3D bundle the DICOM files of a folder are one case, the
-    folder, and a subfolder of DICOM files is a case too; for a 2D bundle every DICOM file is one. Hidden
-    files and tables or texts beside the images are passed over; every other file is a case, so that a
+    folder, and a subfolder of DICOM files is a case too; for a 2D bundle every DICOM file is one. For a
+    bundle that takes both, `[2, 3]`, a folder with hardly more files than series is a collection of slices.
+    Hidden files and tables or texts beside the images are passed over; every other file is a case, so that a
     broken one is reported. An image in a zip is named `archive.zip/inside/name.png`, which `read_image`
     understands.
 
@@ -43,13 +44,17 @@ def find_cases(path: str | Path, *, spatial_dims: int) -> list[dict[str, str]]:
         MissingInputError: there is no such path.
         EmptyInputError: there is no image.
     """
-    path = Path(path).expanduser()
+    path, collections = Path(path).expanduser(), not isinstance(spatial_dims, int) and 2 in spatial_dims
+    spatial_dims = spatial_dims if isinstance(spatial_dims, int) else max(spatial_dims)
     if (inside := split_archive(path)) is not None:
         cases = _cases_in_zip(*inside, spatial_dims=spatial_dims)
     elif existing(path).is_dir():
         cases = _cases(path, spatial_dims)
+        if collections and path in cases and _is_collection(path):
+            cases = sorted({*cases, *_cases(path, 2)} - {path})
         if spatial_dims == 3:
-            cases += [p for p in sorted(path.iterdir()) if p.is_dir() and _cases(p, 3) == [p]]
+            folders = [p for p in sorted(path.iterdir()) if p.is_dir() and not _hidden(p.name)]
+            cases += [p for p in folders if _cases(p, 3) == [p]]
     else:
         cases = [path]
     if not cases:
@@ -77,6 +82,22 @@ def _cases(folder: Path, spatial_dims: int) -> list[Path]:
     files = sorted(p for p in folder.iterdir() if p.is_file() and not _hidden(p.name))
     kinds = {p: _kind(p.name, lambda p=p: is_dicom(p)) for p in files}
     return _grouped(kinds, folder, spatial_dims)
+
+
+@without_pydicom_messages
+def _is_collection(folder: Path) -> bool:
+    """Whether the DICOM files of a folder are single slices of many series, not the slices of one."""
+    files = [p for p in _cases(folder, 2) if suffix_of(p) in DICOM or not suffix_of(p)]
+    series = {_series_of(path) for path in files}
+    return len(series) > 1 and len(files) < 2 * len(series)
+
+
+def _series_of(path: Path) -> str:
+    try:
+        header = header_of(path, path, ("Rows", "Columns", "SeriesInstanceUID"))
+    except InputError:  # reading the case says what is wrong with it
+        return ""
+    return "" if header is None else str(header.get("SeriesInstanceUID", ""))
 
 
 def _cases_in_zip(archive: Path, member: str, *, spatial_dims: int) -> list[Path]:

@@ -13,6 +13,7 @@ from medbundles.errors import (
     ColourError,
     DatasetError,
     DeviceError,
+    DicomOutputError,
     DicomSeriesError,
     DimensionError,
     EmptyInputError,
@@ -40,6 +41,7 @@ __all__ = [
     "ColourError",
     "DatasetError",
     "DeviceError",
+    "DicomOutputError",
     "DicomSeriesError",
     "DimensionError",
     "EmptyInputError",
@@ -54,6 +56,7 @@ __all__ = [
     "SpacingError",
     "UnreadableFileError",
     "ValueRangeError",
+    "allowed_dims",
     "check_image",
     "root_input_error",
 ]
@@ -121,11 +124,7 @@ def _check_type(array: np.ndarray, source: str | Path) -> None:
             source=source,
             advice="export the image again",
         )
-    if (
-        array.dtype == bool
-        or np.issubdtype(array.dtype, np.integer)
-        or np.issubdtype(array.dtype, np.floating)
-    ):
+    if array.dtype.kind in "buif":
         return
     raise ValueRangeError(
         f"values of type {array.dtype}",
@@ -136,10 +135,10 @@ def _check_type(array: np.ndarray, source: str | Path) -> None:
 
 
 def _check_dimension(array: np.ndarray, spec: dict, modality: str | None, source: str | Path) -> None:
-    wanted, shape = spec.get("spatial_dims"), array.shape[1:]
-    if wanted is None or len(shape) == wanted:
+    wanted, shape = allowed_dims(spec), array.shape[1:]
+    if not wanted or len(shape) in wanted:
         return
-    if wanted == 2 and len(shape) == 3 and modality == "US":
+    if wanted == [2] and len(shape) == 3 and modality == "US":
         raise DimensionError(
             f"an ultrasound clip of {shape[2]} frames of {describe_shape(shape[:2])} pixels",
             expected="one single frame (2D)",
@@ -152,10 +151,16 @@ def _check_dimension(array: np.ndarray, spec: dict, modality: str | None, source
     }
     raise DimensionError(
         f"a {len(shape)}D image of {describe_shape(shape)}",
-        expected=f"a {wanted}D image",
+        expected=f"a {' or '.join(f'{n}D' for n in wanted)} image",
         source=source,
-        advice=advice.get(wanted, "pass an image of the expected dimension"),
+        advice=advice.get(wanted[-1], "pass an image of the expected dimension"),
     )
+
+
+def allowed_dims(spec: dict) -> list[int]:
+    """Returns the numbers of axes that an input may have; `[2, 3]`: a slice is a volume of one slice."""
+    wanted = spec.get("spatial_dims")
+    return [] if wanted is None else [wanted] if isinstance(wanted, int) else list(wanted)
 
 
 def _check_channels(array: np.ndarray, spec: dict, source: str | Path) -> None:
@@ -196,12 +201,15 @@ def _check_size(array: np.ndarray, spec: dict, source: str | Path) -> None:
         return
     low, high = spec["size_px"]
     shape = array.shape[1:]
-    if min(shape) < low or max(shape) > high:
+    # Where a slice will do, a volume may have any number of slices: its shortest axis is free.
+    by_slice = len(shape) == 3 and 2 in allowed_dims(spec)
+    smallest = sorted(shape)[1] if by_slice else min(shape)
+    if smallest < low or max(shape) > high:
         raise SizeError(
             f"an image of {describe_shape(shape)} pixels",
-            expected=f"{low} to {high} pixels along every axis",
+            expected=f"{low} to {high} pixels along every axis{' of a slice' if by_slice else ''}",
             source=source,
-            advice="export at the original resolution" if min(shape) < low else "crop or resample the image",
+            advice="export at the original resolution" if smallest < low else "crop or resample the image",
         )
 
 
@@ -229,8 +237,22 @@ def _check_not_blank(array: np.ndarray, source: str | Path) -> None:
         )
 
 
+def _check_span(array: np.ndarray, spec: dict, source: str | Path) -> None:
+    """Values in a physical unit reach from below one number to above another; rescaled ones do not."""
+    below, above = spec.get("value_span") or (math.inf, -math.inf)
+    least, most = array.min(), array.max()
+    if least > below or most < above:
+        raise ValueRangeError(
+            f"values from {least:g} to {most:g}",
+            expected=f"values from {below:g} or less to {above:g} or more",
+            source=source,
+            advice="pass the original image: rescale slope and intercept applied, no window, not normalised",
+        )
+
+
 def _check_values(array: np.ndarray, spec: dict, source: str | Path) -> list[str]:
     """A few outliers (metal, padding) are usual and only noted; the bulk must lie in the range."""
+    _check_span(array, spec, source)
     if not spec.get("value_range"):
         return []
     low, high = spec["value_range"]

@@ -3,17 +3,14 @@
 Messages name the file but never quote what it contains: headers hold names and dates of patients.
 """
 
-import functools
-import logging
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medbundles.dicom_geometry import calibration, directions, functional, geometry_of_slices
-from medbundles.dicom_pixels import frames_of, header_of, is_dicom, pixels_of
+from medbundles.dicom_geometry import Stack, calibration, directions, functional, geometry_of_slices
+from medbundles.dicom_pixels import frames_of, header_of, is_dicom, pixels_of, without_pydicom_messages
 from medbundles.errors import DicomSeriesError, EmptyInputError, UnreadableFileError
 from medbundles.formats import DICOM, check_volume
 from medbundles.images import Image, affine_from_lps
@@ -24,24 +21,7 @@ if TYPE_CHECKING:
 MAX_LISTED = 6
 
 
-def _quiet(read: Callable[..., Image]) -> Callable[..., Image]:
-    """Silences pydicom, which quotes odd header values in warnings and log lines."""
-
-    @functools.wraps(read)
-    def quietly(*args: object, **options: object) -> Image:
-        log = logging.getLogger("pydicom")
-        before, log.disabled = log.disabled, True
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return read(*args, **options)
-        finally:
-            log.disabled = before
-
-    return quietly
-
-
-@_quiet
+@without_pydicom_messages
 def read_frame(path: Path, source: Path) -> Image:
     """Reads one DICOM file: a frame is 2D; a clip has its frames as third axis; an enhanced volume is 3D."""
     header = header_of(path, source)
@@ -57,21 +37,51 @@ def read_frame(path: Path, source: Path) -> Image:
         return _volume(header, [path], source, frames)
     array, coloured, notes = pixels_of(path, source)
     known = calibration(header, source)
-    sides = (*known.spacing, 1.0)
-    affine = affine_from_lps(directions(header, source), sides, _position(header))
+    affine = affine_of_slices([header], source)
     modality = header.get("Modality") or None
     found = (*known.notes, *notes)
     calibrated = known.calibrated and frames == 1
     return Image(array, affine, calibrated, known.name, modality, source, found, coloured)
 
 
-@_quiet
+@without_pydicom_messages
 def read_series(folder: Path, source: Path, *, series: str | int | None = None) -> Image:
     """Reads the slices of one series that lie in a folder, in their order in space.
 
     Raises:
         DicomSeriesError: several series, unequal slices, a gap, or two slices at one position.
     """
+    chosen = _slices(folder, source, series)
+    if len(chosen) == 1:
+        return read_frame(chosen[0][0], source)
+    return _volume(chosen[0][1], [p for p, _ in chosen], source, len(chosen), [h for _, h in chosen])
+
+
+@without_pydicom_messages
+def slices_in_order(path: Path, source: Path) -> "list[tuple[Path, Dataset]]":
+    """Returns file and header of each slice that `read_frame` or `read_series` would read, in that order."""
+    if path.is_file():
+        header = header_of(path, source)
+        return [] if header is None else [(path, header)]
+    chosen = _slices(path, source, None)
+    return chosen if len(chosen) == 1 else [chosen[i] for i in _stack([h for _, h in chosen], source).order]
+
+
+def affine_of_slices(headers: "Sequence[Dataset]", source: Path) -> np.ndarray:
+    """Returns the RAS affine of one slice or of the stack of several."""
+    if len(headers) > 1:
+        return _affine_of_stack(headers[0], _stack(headers, source), source)
+    sides = (*calibration(headers[0], source).spacing, 1.0)
+    return affine_from_lps(directions(headers[0], source), sides, _position(headers[0]))
+
+
+def _affine_of_stack(first: "Dataset", stack: Stack, source: Path) -> np.ndarray:
+    axes = np.column_stack([directions(first, source)[:, :2], stack.step])
+    return affine_from_lps(axes, (*calibration(first, source).spacing, 1.0), stack.origin)
+
+
+def _slices(folder: Path, source: Path, series: str | int | None) -> "list[tuple[Path, Dataset]]":
+    """Returns the files and headers of one series, sorted by file name."""
     files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".")]
     files = [p for p in files if p.name.lower().endswith(DICOM) or is_dicom(p)]
     headers = [(p, h) for p in files if (h := header_of(p, source / p.name)) is not None]
@@ -83,10 +93,13 @@ def read_series(folder: Path, source: Path, *, series: str | int | None = None) 
             advice="pass the folder that holds the DICOM files themselves, or one image file",
         )
     chosen = _one_series(headers, series, source)
-    if len(chosen) == 1:
-        return read_frame(chosen[0][0], source)
     _check_uniform([h for _, h in chosen], source)
-    return _volume(chosen[0][1], [p for p, _ in chosen], source, len(chosen), [h for _, h in chosen])
+    return chosen
+
+
+def _stack(headers: "Sequence[Dataset]", source: Path) -> Stack:
+    positions = [_position(header, required=source) for header in headers]
+    return geometry_of_slices(np.array(positions), directions(headers[0], source), source)
 
 
 def _volume(
@@ -100,9 +113,9 @@ def _volume(
     check_volume((first.Columns, first.Rows, count), source)
     if headers is None:
         positions = [_position(functional(first, i, "PlanePositionSequence")) for i in range(count)]
+        stack = geometry_of_slices(np.array(positions), directions(first, source), source)
     else:
-        positions = [_position(header, required=source) for header in headers]
-    stack = geometry_of_slices(np.array(positions), directions(first, source), source)
+        stack = _stack(headers, source)
     known = calibration(first, source)
     if headers is None:
         array, _, notes = pixels_of(paths[0], source)
@@ -110,8 +123,7 @@ def _volume(
     else:
         slices = [pixels_of(paths[i], source / paths[i].name) for i in stack.order]
         array, notes = np.stack([pixels for pixels, _, _ in slices], axis=-1), slices[0][2]
-    axes = np.column_stack([directions(first, source)[:, :2], stack.step])
-    affine = affine_from_lps(axes, (*known.spacing, 1.0), stack.origin)
+    affine = _affine_of_stack(first, stack, source)
     modality = first.get("Modality") or None
     found = (*known.notes, *notes)
     return Image(array, affine, known.calibrated, known.name, modality, source, found)

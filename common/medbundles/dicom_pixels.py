@@ -3,8 +3,12 @@
 Messages never quote what the file contains: headers hold names and dates of patients.
 """
 
+import functools
+import logging
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -14,6 +18,8 @@ from medbundles.formats import as_integers, check_volume, to_grey
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 # What pydicom raises on files that lie about their own content.
 DAMAGE = (
@@ -26,6 +32,23 @@ HEAD_BYTES = 132
 NEVER_INVERTED = ("CT", "MR", "PT", "NM")
 
 
+def without_pydicom_messages(function: Callable[P, R]) -> Callable[P, R]:
+    """Silences pydicom, which quotes odd header values in warnings and log lines."""
+
+    @functools.wraps(function)
+    def quietly(*args: P.args, **options: P.kwargs) -> R:
+        log = logging.getLogger("pydicom")
+        before, log.disabled = log.disabled, True
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return function(*args, **options)
+        finally:
+            log.disabled = before
+
+    return quietly
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a file begins as a DICOM file does."""
     try:
@@ -35,18 +58,26 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
-def header_of(path: Path, source: Path) -> "Dataset | None":
-    """Returns the header without pixels, or None for a DICOM object that is no image."""
-    header = _dataset(path, source, pixels=False)
+def header_of(path: Path, source: Path, tags: Sequence[str] | None = None) -> "Dataset | None":
+    """Returns the header without pixels, or None for a DICOM object that is no image.
+
+    Args:
+        path: the file.
+        source: what the user calls it.
+        tags: the keywords to read, `Rows` and `Columns` among them; None reads all.
+    """
+    header = _dataset(path, source, pixels=False, tags=tags)
     return header if "Rows" in header and "Columns" in header else None
 
 
-def _dataset(path: Path, source: Path, *, pixels: bool) -> "Dataset":
+def _dataset(path: Path, source: Path, *, pixels: bool, tags: Sequence[str] | None = None) -> "Dataset":
     import pydicom
+
+    wanted = None if tags is None else ["SOPClassUID", *tags]
 
     try:
         # Some exporters leave out the preamble; then only the content shows whether it is DICOM.
-        dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
+        dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True, specific_tags=wanted)
         plausible = bool(dataset) and ("SOPClassUID" in dataset or "Rows" in dataset)
     except DAMAGE:
         plausible = False

@@ -22,6 +22,7 @@ from medbundles.case_data import CaseDataset, CaseLoader, failure_text, input_na
 from medbundles.devices import choose_device, describe_device
 from medbundles.fingerprints import options_hash, weights_hash
 from medbundles.inferers import AutocastInferer
+from medbundles.io import remove
 from medbundles.metadata import bundle_info
 from medbundles.reports import case_result, read_report, write_report
 
@@ -163,7 +164,7 @@ class CaseEvaluator(SupervisedEvaluator):
 
     def _fail(self, case: dict[str, Any], message: str, started: float) -> None:
         for path in case["outputs"].values():  # a failed case leaves no half of its results behind
-            Path(path).unlink(missing_ok=True)
+            remove(path)
         seconds = case.get("read_seconds", 0.0) + time.monotonic() - started
         case = {**case, "outputs": {}, "measurements": []}
         self._record(case_result(case, status="failed", run=self.run_info, error=message, seconds=seconds))

@@ -97,6 +97,10 @@ class DicomSeriesError(InputError):
     """The DICOM files are not one complete, evenly spaced series."""
 
 
+class DicomOutputError(InputError):
+    """The result cannot be written as DICOM; the message says why."""
+
+
 class OverrideError(InputError):
     """An option on the command line does not exist or has the wrong type."""
 

@@ -1,4 +1,4 @@
-"""Inferers that wrap any other MONAI inferer: mixed precision, and averaging over mirrored inputs."""
+"""Inferers that wrap any other MONAI inferer: mixed precision, mirrored inputs, volumes slice by slice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from itertools import combinations
 from typing import Any
 
 import torch
-from monai.inferers import Inferer, SimpleInferer
+from monai.data import MetaTensor
+from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
@@ -61,6 +62,34 @@ class MirrorInferer(Inferer):
             answer = torch.flip(answer, axes)
             total = answer if total is None else total + answer
         return total / len(flips)
+
+
+class SlicewiseInferer(Inferer):
+    """Runs a network for slices over a volume, several slices at a time, whole or in overlapping windows.
+
+    Args:
+        batch_slices: slices in one pass; fewer need less memory.
+        window: pixels a side of a window; None takes the slices whole.
+        overlap: share of a window that it has in common with the next.
+    """
+
+    def __init__(self, batch_slices: int = 4, window: int | None = None, overlap: float = 0.25) -> None:
+        super().__init__()
+        self.batch_slices, self.window, self.overlap = max(1, int(batch_slices)), window, overlap
+        self.inferer: Inferer = SimpleInferer()
+        if window is not None:
+            self.inferer = SlidingWindowInferer((window, window), 1, overlap, mode="gaussian")
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Returns the network's answer for slices (B, C, x, y, n), or for frames (B, C, x, y)."""
+        if inputs.ndim == 4:
+            return self.inferer(inputs, network, *args, **kwargs)
+        if isinstance(inputs, MetaTensor):  # a part of the slices has no affine of its own
+            inputs = inputs.as_tensor()
+        batch, _, *plane, count = inputs.shape
+        frames = inputs.movedim(-1, 1).flatten(0, 1)  # (B n, C, x, y)
+        parts = [self.inferer(part, network, *args, **kwargs) for part in frames.split(self.batch_slices)]
+        return torch.cat(parts).view(batch, count, -1, *plane).movedim(1, -1).contiguous()
 
 
 def _to_float32(answer: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,11 +24,13 @@ from medbundles.writing import write_array
 
 __all__ = [
     "Image",
+    "atomic_folder",
     "atomic_path",
     "case_name",
     "find_cases",
     "frame_axes",
     "read_image",
+    "remove",
     "result_extension",
     "with_pixel_size",
     "write_image",
@@ -144,3 +147,32 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary folder beside `path`; on success it takes the final name, else it goes.
+
+    A folder that has the name already is replaced as a whole: the final name never shows a mixture.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        remove(path)
+        os.replace(temporary, path)
+    finally:
+        remove(temporary)
+
+
+def remove(path: str | Path) -> None:
+    """Removes a file, or a folder with all that is in it; from its name at once, whatever happens then."""
+    path = Path(path)
+    if path.is_dir() and not path.is_symlink():
+        hidden = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        os.replace(path, hidden)
+        shutil.rmtree(hidden)
+    else:
+        path.unlink(missing_ok=True)

@@ -40,6 +40,11 @@ class BundleInfo:
         """The specification that an input is checked against."""
         return self._block.get("input", {})
 
+    @property
+    def output(self) -> dict[str, Any]:
+        """What the bundle gives: the `key` of the result, its `kind` (`labels` or `image`), its `suffix`."""
+        return self._block.get("output", {})
+
     @cached_property
     def label_names(self) -> dict[int, str]:
         """Label value to name, without the background."""

@@ -57,10 +57,18 @@ class Captions:
     lines: Sequence[str] = ()
 
 
-def draw_preview(panels: Panel | Sequence[Panel], captions: Captions) -> Image.Image:
-    """Returns the picture of one plane, or of several side by side at the same scale."""
+def draw_preview(
+    panels: Panel | Sequence[Panel], captions: Captions, *, max_size: tuple[int, int] = MAX_SIZE
+) -> Image.Image:
+    """Returns the picture of one plane, or of several side by side at the same scale.
+
+    Args:
+        panels: the planes.
+        captions: what is written around them.
+        max_size: the most pixels that the planes together may be wide and high.
+    """
     panels = [panels] if isinstance(panels, Panel) else list(panels)
-    scale = _pixels_per_unit(panels)
+    scale = _pixels_per_unit(panels, max_size)
     planes = [_draw_panel(panel, scale) for panel in panels]
     width = max(560, sum(p.width for p in planes) + GAP * (len(planes) - 1) + 2 * MARGIN)
     strip = _draw_strip(panels, captions, width, scale)
@@ -156,10 +164,10 @@ def _nearest_axes(directions: np.ndarray) -> list[int]:
     return list(max(permutations(range(3)), key=lambda p: sum(abs(directions[r, p[r]]) for r in range(3))))
 
 
-def _pixels_per_unit(panels: Sequence[Panel]) -> float:
+def _pixels_per_unit(panels: Sequence[Panel], max_size: tuple[int, int]) -> float:
     sizes = np.array([np.multiply(p.image.shape, p.spacing) for p in panels])
     width, height = sizes[:, 0].sum(), sizes[:, 1].max()
-    return min(MAX_SIZE[0] / width, MAX_SIZE[1] / height, LONG_SIDE / max(sizes.max(), 1e-9))
+    return min(max_size[0] / width, max_size[1] / height, LONG_SIDE / max(sizes.max(), 1e-9))
 
 
 def _draw_panel(panel: Panel, scale: float) -> Image.Image:

@@ -12,14 +12,25 @@ import numpy as np
 import torch
 from monai.config import DtypeLike, KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import LoadImaged, MapTransform, SaveImaged
+from monai.transforms import LoadImaged, MapTransform
 from monai.utils.enums import SpaceKeys
 
 from medbundles import io
 from medbundles.images import Image, spacing_of
 from medbundles.metadata import bundle_info
+from medbundles.saving import CaseWriter, Metadata, SaveImageWholed, affine_of, array_of
 
-Metadata = str | os.PathLike | Mapping[str, Any]
+__all__ = [
+    "RESEARCH",
+    "CaseWriter",
+    "LoadImageCheckedd",
+    "Metadata",
+    "SaveImageWholed",
+    "SavePreviewd",
+    "image_in_memory",
+    "measurement_text",
+]
+
 RESEARCH = "research use only"
 
 
@@ -111,78 +122,7 @@ def image_in_memory(
     return io.with_pixel_size(image, pixel_mm)
 
 
-class _CaseWriter(SaveImaged):
-    """What the writers of a case's files share; clients that strip `SaveImaged` strip them too."""
-
-    def __init__(
-        self, keys: KeysCollection, output_dir: str | os.PathLike, metadata: Metadata | None
-    ) -> None:
-        MapTransform.__init__(self, keys)
-        self.output_dir = Path(output_dir)
-        self.info = bundle_info(metadata)
-
-    def _source(self, case: Mapping[Hashable, Any], key: Hashable) -> str:
-        return str(case[key].meta.get("filename_or_obj", "image"))
-
-    def _path(self, case: Mapping[Hashable, Any], key: Hashable, ending: str) -> Path:
-        """Returns `<case>_<ending>`; a result that rests on synthetic inputs says so in its name."""
-        name = case.get("case") or io.case_name(self._source(case, key))
-        mark = "_synthetic_input" if case.get("synthetic_inputs") else ""
-        return self.output_dir / f"{name}{mark}_{ending}"
-
-    def _record(self, case: dict[Hashable, Any], role: Hashable, path: Path) -> None:
-        case.setdefault("outputs", {})[role] = str(path)  # one dictionary per case, shared by its copies
-
-
-class SaveImageWholed(_CaseWriter):
-    """Writes results on the input's grid, whole or not at all; 2D stays 2D. Records the path in `outputs`.
-
-    Args:
-        keys: channel-first results, already inverted to the input's grid.
-        output_dir: the folder; files lie flat in it as `<case>_<postfix><extension>`.
-        metadata: path or content of metadata.json, for the header's description.
-        output_postfix: what follows the case's name.
-        output_ext: `auto` takes the input's own format where it can hold the result.
-        output_dtype: the type of the values in the file.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        output_dir: str | os.PathLike,
-        *,
-        metadata: Metadata | None = None,
-        output_postfix: str = "seg",
-        output_ext: str = "auto",
-        output_dtype: DtypeLike = np.uint8,
-    ) -> None:
-        super().__init__(keys, output_dir, metadata)
-        self.output_postfix, self.output_ext = output_postfix, output_ext
-        self.output_dtype = np.dtype(output_dtype)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Returns the case, with the written files in `outputs`."""
-        case = dict(data)
-        for key in self.key_iterator(case):
-            path = self._path(case, key, self.output_postfix + self._extension(case, key))
-            array = _rounded(_array(case[key]), self.output_dtype)
-            io.write_image(array, path, affine=_affine(case[key]), description=self._description(case))
-            self._record(case, key, path)
-        return case
-
-    def _extension(self, case: Mapping[Hashable, Any], key: Hashable) -> str:
-        if self.output_ext != "auto":
-            return self.output_ext
-        extension = io.result_extension(self._source(case, key))
-        return ".nii.gz" if extension == ".png" and self.output_dtype != np.uint8 else extension
-
-    def _description(self, case: Mapping[Hashable, Any]) -> str:
-        synthetic = case.get("synthetic_inputs")
-        mark = f"; synthetic input: {', '.join(synthetic)}" if synthetic else ""
-        return f"{self.info.name} {self.info.version}{mark}"
-
-
-class SavePreviewd(_CaseWriter):
+class SavePreviewd(CaseWriter):
     """Writes `<case>_preview.png`: the input with contours, values, scale bar, bundle name and version.
 
     The picture shows the input as it was read, not as the network saw it, and upright as its header says.
@@ -218,7 +158,7 @@ class SavePreviewd(_CaseWriter):
     def _draw(self, case: Mapping[Hashable, Any], key: Hashable) -> Any:
         from medbundles.previews import Captions, Panel, draw_preview, upright, volume_panels
 
-        labels, affine = _array(case[key])[0], _affine(case[key])
+        labels, affine = array_of(case[key])[0], affine_of(case[key])
         image = self._original(case, key, labels.shape)
         calibrated = bool(case[key].meta.get("calibrated", False))
         captions = Captions(
@@ -237,7 +177,7 @@ class SavePreviewd(_CaseWriter):
         source = self._source(case, key)
         if Path(source).exists() or ".zip" in source:
             return io.read_image(source).array[0]
-        image = _array(case[self.image_key])[0]
+        image = array_of(case[self.image_key])[0]
         return image if image.shape == shape else np.zeros(shape, np.uint8)
 
 
@@ -249,22 +189,3 @@ def measurement_text(measurement: Mapping[str, Any]) -> str:
     text = f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
     unit = measurement.get("unit") or ""
     return f"{measurement['name']} {text} {'' if unit == '1' else unit}".rstrip()
-
-
-def _array(tensor: torch.Tensor | np.ndarray) -> np.ndarray:
-    return tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
-
-
-def _affine(tensor: Any) -> np.ndarray:
-    return np.asarray(getattr(tensor, "affine", np.diag([-1.0, -1.0, 1.0, 1.0])), float)
-
-
-def _rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Converts to the type of the file; whole numbers are rounded and refused where they do not fit."""
-    if not np.issubdtype(dtype, np.integer):
-        return array.astype(dtype)
-    array = np.rint(array)
-    limits = np.iinfo(dtype)
-    if array.size and (array.min() < limits.min or array.max() > limits.max):
-        raise ValueError(f"values {array.min():g} to {array.max():g} do not fit into {dtype}")
-    return array.astype(dtype)

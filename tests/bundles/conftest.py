@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from medbundles.checks import allowed_dims
 from medbundles.reports import read_report
 from medbundles.zoo.find import bundle_folders, read_metadata
 from medbundles.zoo.workflows import INFERENCE, TRAIN, run_workflow
@@ -164,7 +165,11 @@ def _write_bad_inputs(subject: Subject, folder: Path) -> list[str]:
     pixels = np.asanyarray(image.dataobj).astype(np.float32)
     nan, infinite = pixels.copy(), pixels.copy()
     nan.flat[0], infinite.flat[-1] = np.nan, np.inf
-    planes = pixels[..., 0] if subject.block["input"]["spatial_dims"] == 3 else np.stack([pixels] * 20, -1)
+    planes = {
+        (2,): np.stack([pixels] * 20, -1),
+        (3,): pixels[..., 0],
+        (2, 3): np.stack([np.stack([np.atleast_3d(pixels)] * 3, -1)] * 2, -1),
+    }[tuple(allowed_dims(subject.block["input"]))]
     arrays = {
         "not a number": nan,
         "infinite": infinite,

@@ -86,6 +86,34 @@ def test_labels_are_those_that_the_metadata_name(subject: Any, results: Path) ->
         assert set(np.unique(result).tolist()) <= {0, *names}
 
 
+def test_images_are_written_in_the_unit_of_the_input(subject: Any, results: Path) -> None:
+    if subject.block["output"]["kind"] != "image":
+        return
+    low, high = subject.block["input"]["value_range"]
+    for case in read_report(results)["cases"]:
+        result = np.asanyarray(nib.load(results / case["outputs"]["pred"]).dataobj)
+        assert result.dtype in (np.int16, np.float32)
+        assert np.isfinite(result).all() and result.min() >= low and result.max() <= high
+        assert result.min() < result.max()
+
+
+@pytest.mark.parametrize("change", ["mirrored", "rotated"])
+def test_an_image_turned_by_its_header_gives_the_same_image_turned(
+    subject: Any, results: Path, regrid: Callable[[Path, Path, str], None], change: str, tmp_path: Path
+) -> None:
+    if subject.block["output"]["kind"] != "image":
+        return
+    source = sorted(subject.inputs.iterdir())[0]
+    (expected,) = [c for c in read_report(results)["cases"] if Path(c["input"]).name == source.name]
+    (tmp_path / "in").mkdir()
+    regrid(source, tmp_path / "in" / source.name, change)
+    regrid(results / expected["outputs"]["pred"], tmp_path / "turned.nii.gz", change)
+    (case,) = subject.reported(tmp_path / "in", tmp_path / "out").values()
+    found, turned = nib.load(tmp_path / "out" / case["outputs"]["pred"]), nib.load(tmp_path / "turned.nii.gz")
+    assert np.array_equal(np.asanyarray(found.dataobj), np.asanyarray(turned.dataobj))
+    np.testing.assert_allclose(found.affine, turned.affine, atol=1e-5)
+
+
 def test_the_report_has_every_key_and_no_value_without_meaning(subject: Any, results: Path) -> None:
     cases = read_report(results)["cases"]
     assert len(cases) == len(list(subject.inputs.iterdir()))
@@ -124,10 +152,11 @@ def test_the_demo_measures_what_is_there(subject: Any, tmp_path: Path) -> None:
 
 def test_a_second_run_repeats_nothing_unless_told_to(subject: Any, results: Path, tmp_path: Path) -> None:
     again = shutil.copytree(results, tmp_path / "again")
-    before = {path.name: path.stat().st_mtime_ns for path in again.glob("*_seg*")}
+    files = f"*_{subject.block['output']['suffix']}.*"
+    before = {path.name: path.stat().st_mtime_ns for path in again.glob(files)}
     cases = subject.reported(subject.inputs, again)
     assert {case["status"] for case in cases.values()} == {"skipped"}
-    assert {path.name: path.stat().st_mtime_ns for path in again.glob("*_seg*")} == before
+    assert before and {path.name: path.stat().st_mtime_ns for path in again.glob(files)} == before
     cases = subject.reported(subject.inputs, again, overwrite=True)
     assert {case["status"] for case in cases.values()} == {"ok"}
 

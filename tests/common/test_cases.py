@@ -49,6 +49,24 @@ def test_a_folder_of_slices_is_one_case_in_3d_and_many_in_2d(
     assert len(io.find_cases(tmp_path / "scan", spatial_dims=2)) == 3
 
 
+def test_single_slices_of_many_series_are_cases_of_their_own_where_a_slice_will_do(
+    tmp_path: Path, dicom_series: Callable[..., Path]
+) -> None:
+    for index in range(3):
+        dicom_series(tmp_path / "slices", [0.0], uid=f"1.2.{index}")
+    dicom_series(tmp_path / "slices", [5.0, 9.0], uid="1.2.9")
+    assert len(io.find_cases(tmp_path / "slices", spatial_dims=[2, 3])) == 5
+    assert names(io.find_cases(tmp_path / "slices", spatial_dims=3)) == ["slices"]
+
+
+def test_a_series_beside_its_localizer_is_no_collection_of_slices(
+    tmp_path: Path, dicom_series: Callable[..., Path]
+) -> None:
+    dicom_series(tmp_path / "scan", [0, 1, 2, 3], uid="1.2.3")
+    dicom_series(tmp_path / "scan", [0], uid="1.2.4")
+    assert names(io.find_cases(tmp_path / "scan", spatial_dims=[2, 3])) == ["scan"]
+
+
 def make_zip(path: Path, **members: bytes) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
@@ -68,6 +86,12 @@ def test_images_in_a_zip_are_cases_with_names_that_can_be_read(tmp_path: Path, f
     assert np.array_equal(image.array, frame)
     assert image.source == path / "in" / "b.nii.gz"
     assert io.case_name(cases[1]["image"]) == "b"
+
+
+def test_what_a_killed_run_left_hidden_is_no_case(tmp_path: Path, dicom_series: Callable[..., Path]) -> None:
+    dicom_series(tmp_path / "scan", [0, 2])
+    dicom_series(tmp_path / ".0f.tmp", [0, 2])
+    assert [Path(c["image"]).name for c in io.find_cases(tmp_path, spatial_dims=3)] == ["scan"]
 
 
 def test_a_zip_with_one_image_can_be_read_by_its_own_name(tmp_path: Path, frame: np.ndarray) -> None:

@@ -110,6 +110,35 @@ def filled(shape: tuple[int, ...], value: float, kind: type = np.float32) -> np.
     return array
 
 
+SLICES = {"spatial_dims": [2, 3]}
+HU = {"value_range": [-4096, 32767], "value_span": [-10, 50]}
+
+
+@pytest.mark.parametrize("shape", [(1, 70, 80), (1, 70, 80, 3), (1, 3, 80, 70), (1, 70, 80, 1)])
+def test_where_a_slice_will_do_a_volume_may_have_any_number_of_slices(shape: tuple[int, ...]) -> None:
+    assert run(filled(shape, 0), spec=SLICES) == []
+
+
+def test_a_slice_too_small_is_refused_in_a_volume_too() -> None:
+    with pytest.raises(checks.SizeError, match="every axis of a slice"):
+        run(filled((1, 70, 9, 9), 0), spec=SLICES)
+
+
+def test_a_time_series_is_refused_where_slices_and_volumes_will_do() -> None:
+    with pytest.raises(checks.DimensionError, match="expected: a 2D or 3D image"):
+        run(np.ones((1, 70, 70, 9, 4)), spec=SLICES)
+
+
+def test_values_in_hounsfield_units_pass_the_span() -> None:
+    assert run(filled((1, 70, 70), -1000), spec=HU) == []
+
+
+@pytest.mark.parametrize("low, high", [(0, 4095), (0, 255), (0, 1), (-1, 1), (-3, 3)])
+def test_values_that_were_rescaled_are_refused_by_the_span(low: float, high: float) -> None:
+    with pytest.raises(checks.ValueRangeError, match="-10 or less to 50 or more"):
+        run(np.linspace(low, high, 4900).reshape(1, 70, 70), spec=HU)
+
+
 BAD = {
     "a CT given to ultrasound": (
         np.ones((1, 70, 70)),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,40 @@ def test_a_failed_case_leaves_no_result_files(folder: Path, tmp_path: Path) -> N
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     made = ["a_preview.png", "a_seg.png", "b_preview.png", "b_seg.nii.gz"]
     assert names == [*made, "report.csv", "report.json"]
+
+
+class Halve(torch.nn.Module):
+    """Half of the image, in its own unit."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x / 2
+
+
+def fail_on_three_slices(case: dict) -> dict:
+    if case["pred"].shape[-1] == 3:
+        raise FloatingPointError("three")
+    return case
+
+
+def test_a_failed_case_leaves_no_dicom_series_either(
+    tmp_path: Path, dicom_series: Callable[..., Path]
+) -> None:
+    out, kind = tmp_path / "out", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}
+    data = [{"image": str(dicom_series(tmp_path / f"s{n}", list(range(n)), **kind))} for n in (2, 3)]
+    metadata = {"name": "b", "medbundles": {"output": {"key": "pred", "kind": "image"}}}
+    save = SaveImageWholed("pred", out, metadata=metadata, output_postfix="half", output_dtype=np.int16)
+    for expected in ("ok", "skipped"):
+        CaseEvaluator(
+            "cpu",
+            CaseLoader(CaseDataset(data, LoadImageCheckedd("image"))),
+            Halve(),
+            output_dir=out,
+            metadata=metadata,
+            inferer=SimpleInferer(),
+            postprocessing=Compose([save, fail_on_three_slices]),
+        ).run()
+        assert [case["status"] for case in report(out).values()] == [expected, "failed"]
+        assert sorted(path.name for path in out.iterdir()) == ["report.csv", "report.json", "s2_half"]
 
 
 def test_the_exit_status_tells_whether_a_case_failed(folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.inferers import SlidingWindowInferer
 
-from medbundles.inferers import AutocastInferer, MirrorInferer
+from medbundles.inferers import AutocastInferer, MirrorInferer, SlicewiseInferer
 
 
 def weighted(x: torch.Tensor) -> torch.Tensor:
@@ -57,3 +57,34 @@ def test_they_wrap_any_other_inferer() -> None:
     inferer = AutocastInferer(MirrorInferer(SlidingWindowInferer((8, 8), overlap=0.5), dims=0))
     x = torch.rand(1, 1, 20, 13)
     assert torch.allclose(inferer(x, torch.nn.Identity()), x, atol=1e-6)
+
+
+def test_a_volume_slice_by_slice_gives_what_each_slice_gives() -> None:
+    network = torch.nn.Conv2d(1, 2, 3, padding=1)
+    volume = torch.rand(2, 1, 12, 10, 5)
+    answer = SlicewiseInferer(batch_slices=3)(volume, network)
+    assert answer.shape == (2, 2, 12, 10, 5)
+    for index in range(5):
+        torch.testing.assert_close(answer[..., index], network(volume[..., index]))
+
+
+def test_windows_and_whole_slices_agree_inside_for_a_network_without_borders() -> None:
+    volume = torch.rand(1, 1, 40, 50, 3)
+    whole = SlicewiseInferer()(volume, torch.tanh)
+    torch.testing.assert_close(SlicewiseInferer(window=16)(volume, torch.tanh), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_no_more_slices_are_computed_at_once_than_asked_for() -> None:
+    sizes = []
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(x))
+        return x
+
+    SlicewiseInferer(batch_slices=2)(torch.rand(1, 1, 8, 8, 5), network)
+    assert sizes == [2, 2, 1]
+
+
+def test_a_frame_needs_no_third_axis() -> None:
+    frame = torch.rand(1, 1, 8, 9)
+    torch.testing.assert_close(SlicewiseInferer()(frame, torch.tanh), torch.tanh(frame))

@@ -110,6 +110,40 @@ def test_the_temporary_file_of_a_write_is_hidden_beside_the_result_and_has_its_s
     assert os.listdir(tmp_path / "new") == ["a.nii.gz"]
 
 
+def test_a_folder_appears_under_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    with io.atomic_folder(tmp_path / "new" / "a") as folder:
+        (folder / "1").write_text("one")
+        assert [p.name for p in (tmp_path / "new").iterdir()] == [folder.name]
+        assert folder.name.startswith(".")
+    with pytest.raises(RuntimeError), io.atomic_folder(tmp_path / "new" / "a") as folder:
+        (folder / "2").write_text("half")
+        raise RuntimeError
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["new", "new/a", "new/a/1"]
+
+
+def test_a_folder_replaces_an_earlier_one_without_mixing(tmp_path: Path) -> None:
+    for name in ("1", "2"):
+        with io.atomic_folder(tmp_path / "a") as folder:
+            (folder / name).write_text(name)
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["a", "a/2"]
+
+
+def test_files_folders_and_what_is_not_there_can_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1").write_text("one")
+    (tmp_path / "b").write_text("two")
+    for name in "abc":
+        io.remove(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_removing_a_link_leaves_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    io.remove(tmp_path / "link")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_an_unknown_result_type_is_refused(tmp_path: Path) -> None:
     with pytest.raises(checks.InputError, match=r"\.jpg"):
         io.write_image(ramp((1, 7, 5), np.uint8), tmp_path / "a.jpg", affine=TURNED)

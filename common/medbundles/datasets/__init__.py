@@ -4,6 +4,7 @@ Every loader has `load(root) -> (cases, report)`. A case is a dictionary:
 
 * `image`: path; `frame`: index within a sweep, where the file holds many frames;
 * `subject`: the group that a split must keep together; `source`: the data set; `kind`: what is labelled;
-* `spacing_mm`: (x, y) or None; `truth`: {"ellipse": Ellipse in pixels} or {"mask": path} or {};
+* `spacing_mm`: (x, y) or None;
+* `truth`: {"ellipse": Ellipse in pixels}, {"mask": path}, {"image": path} or {};
 * `expected`: measurements with known values, as [{"name", "value", "unit"}].
 """

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from medbundles.checks import allowed_dims
 from medbundles.zoo.find import read_json, read_metadata
 from medbundles.zoo.knobs import knob_table
 from medbundles.zoo.source import as_dict
@@ -76,7 +77,8 @@ def summary(folder: Path) -> dict[str, str]:
 def describe_input(spec: dict[str, Any]) -> str:
     """The input in words, from the metadata's `medbundles.input`."""
     kind = " or ".join(spec.get("modality") or ["any modality"])
-    parts = [f"{spec.get('spatial_dims', '?')}D {kind}, {_count(spec.get('channels', 1), 'channel')}"]
+    dims = " or ".join(f"{n}D" for n in allowed_dims(spec)) or "?D"
+    parts = [f"{dims} {kind}, {_count(spec.get('channels', 1), 'channel')}"]
     if size := spec.get("size_px"):
         parts.append(f"{size[0]} to {size[1]} pixels a side")
     if spacing := spec.get("spacing_mm"):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from medbundles.checks import allowed_dims
 from medbundles.zoo.rules_code import imported
 from medbundles.zoo.source import BundleSource, Problem, as_dict
 
@@ -31,7 +32,7 @@ BLOCK = {
     **dict.fromkeys(("input", "output", "demo"), dict),
 }
 INPUT = {
-    **{"spatial_dims": int, "channels": int, "modality": list, "calibration": str},
+    **{"spatial_dims": (int, list), "channels": int, "modality": list, "calibration": str},
     **{"spacing_mm": list, "size_px": list, "value_range": (list, type(None)), "colour": str},
 }
 OUTPUT = dict.fromkeys(("key", "suffix", "kind"), str)
@@ -181,7 +182,7 @@ def own_block(bundle: BundleSource) -> Iterator[Problem]:
         yield bundle.problem(FILE, f"medbundles.output.key is '{output.get('key')}'", "use pred")
     inputs = as_dict(as_dict(bundle.metadata.get("network_data_format")).get("inputs"))
     shape = as_dict(inputs.get("image")).get("spatial_shape")
-    if isinstance(shape, list) and spec.get("spatial_dims") != len(shape):
+    if isinstance(shape, list) and len(shape) not in allowed_dims(spec):
         yield bundle.problem(
             FILE, "medbundles.input.spatial_dims and spatial_shape disagree", "make them agree"
         )

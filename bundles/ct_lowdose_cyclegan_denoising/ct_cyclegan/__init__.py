@@ -1,0 +1,1 @@
+"""Low-dose CT at routine-dose noise, by a CycleGAN that never saw a pair."""
