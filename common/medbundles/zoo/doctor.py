@@ -19,6 +19,7 @@ PACKAGES = (
     "monai",
     "numpy",
     "scipy",
+    "finufft",
     "pytorch-ignite",
     "nibabel",
     "itk",
