@@ -132,7 +132,7 @@ def test_variants_override_what_train_json_has_and_differ_in_one_thing() -> None
     for overrides in found.values():
         checked(config, overrides, source="train.json")
     assert found["no_identity"] == {"identity_weight": 0.0}
-    assert found["no_bypass"] == {"network_def#bypass": False}
+    assert found["no_bypass"] == {"network_def#bypass": False, "reverse_def#bypass": False}
     assert list(found["gan"]["train#terms"]) == ["fool_routine"]
     assert found["full"] == {}
 
