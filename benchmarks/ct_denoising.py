@@ -25,8 +25,7 @@ from medbundles.zoo.workflows import TRAIN, read_config, run_workflow
 
 logger = logging.getLogger(__name__)
 
-CONSTANT = 5 / 8  # of the epochs, as in train.json
-KNOBS = ("doses", "slices_per_case", "simulated_patients", "seed")
+KNOBS = ("doses", "slices_per_case", "simulated_patients", "simulated_routine_dose", "seed")
 
 
 def train(
@@ -58,7 +57,7 @@ def train(
         "dataset_dir": source,
         "epochs": epochs,
         "schedule_epochs": epochs,
-        "constant_epochs": round(CONSTANT * epochs),
+        "constant_epochs": round(epochs * config["constant_epochs"] / config["schedule_epochs"]),
         "val_interval": min(config["val_interval"], epochs),
         **knobs,
         **shared_overrides(folder, steps),

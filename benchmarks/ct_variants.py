@@ -15,7 +15,7 @@ from paired_tables import REFERENCE_WEIGHTS, Row
 from torch import Tensor
 
 from ct_cyclegan.anatomy import Anatomy, find_cases, heart_phases, slices_of  # found since ct_scenes is
-from ct_cyclegan.cases import LOW_PHASES
+from ct_cyclegan.cases import LOW_PHASES, settings_of
 from ct_cyclegan.patches import RandLesionsd, RandPatchesd
 from ct_cyclegan.scans import scan, write_slice, written
 from ct_cyclegan.transforms import HU_PER_UNIT, blend
@@ -28,7 +28,6 @@ VARIANTS = (REFERENCE_WEIGHTS, SUPERVISED, GAN, NO_IDENTITY, NO_BYPASS)
 SHIPPED = "shipped"
 OURS = (REFERENCE_WEIGHTS, SHIPPED)  # the first of them that is measured
 PAIR = "pair"
-FORMAT = 1  # of the written pairs; another number has them made again
 
 
 def variants(config: Mapping[str, Any]) -> dict[str, Row]:
@@ -81,6 +80,7 @@ def paired_cases(
     doses: Sequence[float] = (0.05, 0.2),
     slices_per_case: int = 4,
     simulated_patients: int = 24,
+    simulated_routine_dose: float = 1.0,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Items with a low-dose slice (`image`) and the same slice without noise (`routine`), for the twin.
@@ -88,10 +88,13 @@ def paired_cases(
     Takes what `ct_cyclegan.cases.training_cases` takes; every patient gives pairs.
     """
     cases = [case for case in find_cases(dataset_dir, "train") if case["routine"]]
-    settings = {
-        **{"format": FORMAT, "cases": [case["name"] for case in cases], "doses": list(doses), "seed": seed},
-        **{"slices_per_case": slices_per_case, "simulated_patients": simulated_patients},
-    }
+    settings = settings_of(
+        cases,
+        doses=list(doses),
+        slices_per_case=slices_per_case,
+        simulated_patients=simulated_patients,
+        seed=seed,
+    )
 
     def write(folder: Path) -> list[dict[str, Any]]:
         slices = [one for case in cases for one in slices_of(case, slices_per_case)]

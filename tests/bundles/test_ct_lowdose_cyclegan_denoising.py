@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from monai.transforms import Compose, Invertd
 BUNDLE = Path(__file__).parents[2] / "bundles" / "ct_lowdose_cyclegan_denoising"
 sys.path.insert(0, str(BUNDLE))
 
-from ct_cyclegan.anatomy import Anatomy, chosen_slices, find_cases, slices_of  # noqa: E402
+from ct_cyclegan.anatomy import Anatomy, chosen_slices, find_cases, heart_phases, slices_of  # noqa: E402
 from ct_cyclegan.cases import _phases, paired, training_cases  # noqa: E402
 from ct_cyclegan.guard import GuardNoised  # noqa: E402
+from ct_cyclegan.judge import NoiseJudge  # noqa: E402
 from ct_cyclegan.network import DenoisingGenerator  # noqa: E402
 from ct_cyclegan.patches import RandLesionsd, RandPatchesd  # noqa: E402
 from ct_cyclegan.scans import lesion_stack as lesion_stack_of  # noqa: E402
+from ct_cyclegan.scans import routine_dose  # noqa: E402
 from ct_cyclegan.scores import MeanScore, case_scores, lesion_responses, quality  # noqa: E402
 from ct_cyclegan.simulator import write_cases  # noqa: E402
 from ct_cyclegan.transforms import BlendStrengthd, ScaleHud, blend  # noqa: E402
@@ -165,6 +168,50 @@ def test_whole_slices_and_windows_give_nearly_the_same() -> None:
             SlicewiseInferer(window=w, overlap=0.5)(slices, network) - slices for w in (None, 64)
         )
     assert (whole - windows).abs().mean() < 0.05 * whole.abs().mean()
+
+
+# --- the judge ---
+
+
+def noisy_slopes(sd: float) -> torch.Tensor:
+    """Slopes of 600 HU in all directions, with noise: what the judge must see through, in HU / 400."""
+    generator = torch.Generator().manual_seed(int(sd))
+    across = torch.linspace(-0.75, 0.75, 64)
+    slopes = torch.stack([across.expand(64, 64), across.expand(64, 64).T, -across.expand(64, 64)])[:, None]
+    return slopes + torch.randn(slopes.shape, generator=generator) * sd / 400
+
+
+def test_the_judge_sees_noise_but_not_the_slopes_of_anatomy() -> None:
+    judge = NoiseJudge(8)
+    quiet, loud = (judge.seen(noisy_slopes(sd))[:, 0] for sd in (12, 48))
+    assert judge.seen(noisy_slopes(0))[:, 0, 8:-8, 8:-8].abs().max() < 0.01
+    assert loud.std() > 3 * quiet.std()
+
+
+def test_a_shift_of_all_values_is_seen_in_the_window_alone() -> None:
+    judge = NoiseJudge(8)
+    before, after = judge.seen(noisy_slopes(20)), judge.seen(noisy_slopes(20) + 0.1)
+    torch.testing.assert_close(after[:, 0], before[:, 0], atol=1e-5, rtol=0)
+    assert (after[:, 1] - before[:, 1]).mean() > 0.05
+
+
+def test_the_judge_learns_the_level_of_noise_within_a_few_steps() -> None:
+    torch.manual_seed(0)
+    judge = NoiseJudge(8)
+    optimizer = torch.optim.Adam(judge.parameters(), 2e-3, betas=(0.5, 0.999))
+    for step in range(30):
+        quiet, loud = judge(noisy_slopes(15 + step % 2)), judge(noisy_slopes(40 + step % 2))
+        loss = ((quiet - 1) ** 2).mean() + (loud**2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert judge(noisy_slopes(14)).mean() > judge(noisy_slopes(44)).mean() + 0.5
+
+
+def test_the_judge_scores_patches_not_images() -> None:
+    assert NoiseJudge(8, layers=2)(torch.zeros(2, 1, 64, 64)).shape == (2, 1, 14, 14)
+    assert NoiseJudge(8, layers=3)(torch.zeros(2, 1, 64, 64)).shape == (2, 1, 6, 6)
 
 
 # --- patches and lesions ---
@@ -378,6 +425,17 @@ def test_the_low_domain_is_noisier_than_the_routine_domain(simulated: Path, tmp_
         for key in ("image", "routine")
     }
     assert levels["image"] > 1.5 * levels["routine"]
+
+
+def test_a_higher_routine_dose_makes_simulated_slices_quieter_and_leaves_real_ones_alone() -> None:
+    (simulated_slice,) = heart_phases(1, [3], seed=0, domain="routine")
+    real_slice = replace(simulated_slice, noise_free=False)
+
+    def noise(anatomy: Anatomy, dose: float) -> float:
+        return noise_level(routine_dose(anatomy, dose, np.random.default_rng(0)))
+
+    assert noise(simulated_slice, 4.0) == pytest.approx(0.5 * noise(simulated_slice, 1.0), rel=0.15)
+    assert noise(real_slice, 4.0) == noise(real_slice, 1.0)
 
 
 def test_scans_are_made_once_unless_what_they_depend_on_changes(simulated: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def training_cases(
     doses: Sequence[float] = (0.05, 0.2),
     slices_per_case: int = 4,
     simulated_patients: int = 24,
+    simulated_routine_dose: float = 2.0,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Items with a low-dose slice (`image`) and a routine-dose slice (`routine`) of another patient.
@@ -43,18 +44,25 @@ def training_cases(
         doses: least and largest dose of the low domain, as fractions of routine.
         slices_per_case: most slices from one volume.
         simulated_patients: simulated patients that are added.
+        simulated_routine_dose: of those in the routine domain; at 1 they are noisier than most real slices.
         seed: of doses, noise and simulated patients.
     """
     cases = find_cases(dataset_dir, "train")
-    settings = {
-        **{"format": FORMAT, "cases": [case["name"] for case in cases], "doses": list(doses), "seed": seed},
-        **{"slices_per_case": slices_per_case, "simulated_patients": simulated_patients},
-    }
+    settings = settings_of(
+        cases,
+        doses=list(doses),
+        slices_per_case=slices_per_case,
+        simulated_patients=simulated_patients,
+        simulated_routine_dose=simulated_routine_dose,
+        seed=seed,
+    )
 
     def write(folder: Path) -> list[dict[str, Any]]:
         slices = [s for case in cases for s in slices_of(case, slices_per_case)]
         slices += [s for patient in range(simulated_patients) for s in _phases(patient, seed)]
-        return [entry for s in slices for entry in _write_domain(s, folder, doses, seed)]
+        return [
+            entry for s in slices for entry in _write_domain(s, folder, doses, simulated_routine_dose, seed)
+        ]
 
     entries = written(scans_dir, settings, write)
     return paired(entries, dataset_dir)
@@ -132,10 +140,7 @@ def lesion_cases(
 ) -> list[dict[str, Any]]:
     """Stacks of two slices, with lesions and without, see `scans.lesion_stack`; one slice from each case."""
     cases = evenly([case for case in find_cases(dataset_dir, split) if case["routine"]], most)
-    settings = {
-        **{"format": FORMAT, "cases": [case["name"] for case in cases], "doses": list(doses), "seed": seed},
-        "scanners": list(scanners),
-    }
+    settings = settings_of(cases, doses=list(doses), scanners=list(scanners), seed=seed)
 
     def write(folder: Path) -> list[dict[str, Any]]:
         slices = [s for case in cases for s in slices_of(case, 1)]
@@ -143,6 +148,11 @@ def lesion_cases(
         return [_write_stack(s, folder, name, dose, seed) for s in slices for name, dose in kinds]
 
     return written(scans_dir, settings, write)
+
+
+def settings_of(cases: Sequence[dict[str, Any]], **knobs: Any) -> dict[str, Any]:
+    """All that written slices depend on: a change in it has them written again."""
+    return {"format": FORMAT, "cases": [case["name"] for case in cases], **knobs}
 
 
 def evenly(items: Sequence[Any], most: int) -> list[Any]:
@@ -165,7 +175,9 @@ def _phases(patient: int, seed: int) -> list[Anatomy]:
     return list(heart_phases(patient, taken, seed=seed, domain="routine"))
 
 
-def _write_domain(anatomy: Anatomy, folder: Path, doses: Sequence[float], seed: int) -> list[dict[str, Any]]:
+def _write_domain(
+    anatomy: Anatomy, folder: Path, doses: Sequence[float], routine: float, seed: int
+) -> list[dict[str, Any]]:
     """Writes a slice as its patient's domain has it: at two random low doses, or at routine dose."""
     rng = _generator(anatomy.name, seed)
     domain = anatomy.domain or ("low" if anatomy.routine is None else domain_of(anatomy.subject))
@@ -173,7 +185,7 @@ def _write_domain(anatomy: Anatomy, folder: Path, doses: Sequence[float], seed: 
         drawn = np.exp(rng.uniform(*np.log(doses), 2)).tolist()
         images = low_dose(anatomy, drawn, rng)
     else:
-        images = [routine_dose(anatomy, rng)]
+        images = [routine_dose(anatomy, routine, rng)]
     names = [f"{domain}_{anatomy.name}_{i}" for i in range(len(images))]
     files = [write_slice(im, folder, n, anatomy.pixel_mm) for im, n in zip(images, names, strict=True)]
     return [{"file": file, "domain": domain, "subject": anatomy.subject} for file in files]

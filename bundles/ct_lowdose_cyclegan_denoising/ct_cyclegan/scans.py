@@ -41,9 +41,9 @@ def low_dose(anatomy: Anatomy, doses: Sequence[float], rng: np.random.Generator)
     return scan(anatomy.routine, anatomy.pixel_mm, ct.TRAINED, doses, rng)[1]
 
 
-def routine_dose(anatomy: Anatomy, rng: np.random.Generator) -> Slice:
+def routine_dose(anatomy: Anatomy, dose: float, rng: np.random.Generator) -> Slice:
     """The slice at routine dose, as sharp as the low-dose ones; a real slice brings its own noise."""
-    truth, (noisy,) = scan(anatomy.routine, anatomy.pixel_mm, ct.TRAINED, [1.0], rng)
+    truth, (noisy,) = scan(anatomy.routine, anatomy.pixel_mm, ct.TRAINED, [dose], rng)
     return noisy if anatomy.noise_free else truth
 
 
