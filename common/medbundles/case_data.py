@@ -66,11 +66,31 @@ class CaseLoader(DataLoader):
 
 
 def input_name(case: Mapping[str, Any]) -> str:
-    """Returns what the user named: the path of the case's image, or of the first of several."""
+    """Returns what the user named: the path of the case's image, of the first of several, or of a study."""
     image = case["image"]
+    if isinstance(image, Mapping):  # a file per contrast
+        from medbundles.studies import study_name
+
+        return study_name(image)
     if isinstance(image, list | tuple):
         image = image[0]
     return str(image) if isinstance(image, str | os.PathLike) else "image in memory"
+
+
+def last_change(image: Any, output_dir: Path) -> float | None:
+    """Returns when a case's files were last written; None if there are none.
+
+    A folder stands for what is at and below it, but not for results that were written into it.
+    """
+    if isinstance(image, Mapping | list | tuple):
+        parts = image.values() if isinstance(image, Mapping) else image
+        times = [last_change(part, output_dir) for part in parts]
+        return max((moment for moment in times if moment is not None), default=None)
+    path = Path(image) if isinstance(image, str | os.PathLike) else None
+    if path is None or not path.exists():
+        return None
+    places = [path, *(path.rglob("*") if path.is_dir() else ())]
+    return max(p.stat().st_mtime for p in places if p == path or output_dir not in (p, *p.parents))
 
 
 def case_names(sources: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from monai.engines import SupervisedEvaluator
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from medbundles.case_data import CaseDataset, CaseLoader, failure_text, input_name
+from medbundles.case_data import CaseDataset, CaseLoader, failure_text, input_name, last_change
 from medbundles.devices import choose_device, describe_device
 from medbundles.fingerprints import options_hash, weights_hash
 from medbundles.inferers import AutocastInferer
@@ -101,6 +101,7 @@ class CaseEvaluator(SupervisedEvaluator):
         report = read_report(self.output_dir)
         self._earlier = {case["input"]: case for case in report["cases"]}
         dataset = self.data_loader.dataset
+        self._images = {input_name(case): case["image"] for case in dataset.data}
         same = all(report.get(key) == self._header[key] for key in SAME)
         finished = {name for name, case in self._earlier.items() if self._is_finished(case)}
         dataset.done = finished if same and not self.overwrite else set()
@@ -118,8 +119,8 @@ class CaseEvaluator(SupervisedEvaluator):
         files = [self.output_dir / path for path in case["outputs"].values()]
         if not all(file.exists() for file in files):
             return False
-        source = Path(case["input"])
-        return not source.exists() or source.stat().st_mtime <= min(file.stat().st_mtime for file in files)
+        changed = last_change(self._images.get(case["input"], case["input"]), self.output_dir)
+        return changed is None or changed <= min(file.stat().st_mtime for file in files)
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> list[dict[str, Any]]:
         """Computes one case and records it; returns its data dictionary, or nothing if there is none."""

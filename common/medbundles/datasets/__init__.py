@@ -2,7 +2,7 @@
 
 Every loader has `load(root) -> (cases, report)`. A case is a dictionary:
 
-* `image`: path; `frame`: index within a sweep, where the file holds many frames;
+* `image`: path, or a dictionary from contrast to path; `frame`: index in a sweep, where a file holds many;
 * `subject`: the group that a split must keep together; `source`: the data set; `kind`: what is labelled;
 * `spacing_mm`: (x, y) or None;
 * `truth`: {"ellipse": Ellipse in pixels}, {"mask": path}, {"image": path} or {};

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from medbundles.checks import DatasetError, MissingInputError
-from medbundles.datasets import acouslic, fetal_planes, hc18, simulated
+from medbundles.datasets import acouslic, brats, fetal_planes, hc18, msd, simulated
 from medbundles.datasets.records import Case, LoadReport
+from medbundles.studies import study_name
 
 Loaded = tuple[list[Case], LoadReport]
 
@@ -27,7 +28,11 @@ LOADERS: dict[str, Callable[[Path], Loaded]] = {
     "acouslic": acouslic.load_frames,
     "fetal_planes_db": fetal_planes.load_planes,
     "simulated": simulated.load,
+    "brats": brats.load,
+    "msd": msd.load,
 }
+# Planes have no outline, and studies of several contrasts no single image: they are read when asked for.
+ONLY_WHEN_ASKED = {"fetal_planes_db", "brats", "msd"}
 # The landmark release repeats images of its other folders here; counted twice they would weigh double.
 OVERLAPPING = {"multi-centre", "multicentre", "multi-center"}
 MAX_DEPTH = 4
@@ -49,6 +54,8 @@ def find_datasets(root: str | Path) -> list[tuple[str, Path]]:
         keep = [name for name in below if name.lower() not in OVERLAPPING and not name.startswith(".")]
         below[:] = keep if depth < MAX_DEPTH else []
         found |= {_place(Path(folder), *mark) for mark in MARKS if mark[0] in files}
+        found |= {(kind, Path(folder)) for kind in _studies(Path(folder), below, files)}
+        below[:] = [name for name in below if not brats.is_case_name(name)]
     return sorted(found, key=lambda item: (str(item[1]), item[0]))
 
 
@@ -57,9 +64,10 @@ def load_all(root: str | Path, *, kinds: Iterable[str] | None = None) -> tuple[l
 
     Args:
         root: the folder to look through.
-        kinds: the layouts to read, keys of `LOADERS`; None reads all that carry an outline or a mask.
+        kinds: the layouts to read, keys of `LOADERS`; None reads all that carry an outline or a mask of one
+            image.
     """
-    wanted = set(LOADERS) - {"fetal_planes_db"} if kinds is None else set(kinds)
+    wanted = set(LOADERS) - ONLY_WHEN_ASKED if kinds is None else set(kinds)
     cases, reports, seen = [], [], set()
     for kind, folder in find_datasets(root):
         if kind not in wanted:
@@ -79,6 +87,15 @@ def load_all(root: str | Path, *, kinds: Iterable[str] | None = None) -> tuple[l
     return cases, reports
 
 
+def _studies(folder: Path, below: list[str], files: list[str]) -> list[str]:
+    """Returns the layouts of brain studies that a folder has; simulated ones have a table of their own."""
+    if simulated.TABLE in files:
+        return []
+    if msd.is_root(folder, files):
+        return ["msd"]
+    return ["brats"] if brats.is_case_name(folder.name) or brats.is_root(folder, below) else []
+
+
 def _place(folder: Path, name: str, kind: str, above: int) -> tuple[str, Path]:
     above += name.startswith("Abdomen") and folder.name == "annotations"
     for _ in range(above):
@@ -88,7 +105,7 @@ def _place(folder: Path, name: str, kind: str, above: int) -> tuple[str, Path]:
 
 def _identity(case: Case) -> tuple[str, str]:
     # Copies of a public image keep its name; a simulated image's subject carries its folder.
-    return case["subject"], Path(case["image"]).name
+    return case["subject"], Path(study_name(case["image"])).name
 
 
 def _nothing(root: Path, wanted: set[str]) -> DatasetError:

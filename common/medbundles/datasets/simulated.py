@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from medbundles.checks import DatasetError
+from medbundles.datasets import brats
 from medbundles.datasets.records import Case, LoadReport
 
 TABLE = "cases.json"
@@ -18,7 +19,7 @@ def load(root: str | Path) -> tuple[list[Case], LoadReport]:
     report, cases = LoadReport(f"simulated by {content.get('simulator', 'an unnamed simulator')}"), []
     for entry in content["cases"]:
         report.rows += 1
-        missing = [key for key in ("image", "label") if not (root / entry[key]).is_file()]
+        missing = [key for key in ("image", "label") if not _is_there(entry, key, root)]
         if missing:
             report.reject(entry["name"], f"the {missing[0]} file is missing")
             continue
@@ -48,9 +49,14 @@ def _read(path: Path) -> dict:
     return content
 
 
+def _is_there(entry: dict, key: str, root: Path) -> bool:
+    paths = entry["images"].values() if key == "image" and "images" in entry else [entry[key]]
+    return all((root / path).is_file() for path in paths)
+
+
 def _case(entry: dict, root: Path) -> Case:
     spacing = entry.get("spacing_mm")
-    return {
+    case = {
         "image": str(root / entry["image"]),
         "subject": f"simulated-{root.name}-{entry['name']}",
         "source": "simulated",
@@ -60,3 +66,7 @@ def _case(entry: dict, root: Path) -> Case:
         "expected": entry.get("expected", []),
         "seed": entry.get("seed"),
     }
+    if "images" in entry:  # a study: a file per contrast
+        case["image"] = {name: str(root / path) for name, path in entry["images"].items()}
+        case |= {"name": entry["name"], "convention": brats.convention_of(entry["name"])}
+    return case
