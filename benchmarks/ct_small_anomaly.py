@@ -14,14 +14,14 @@ import ct_scenes  # noqa: F401  puts the bundle on the path
 import fire
 import numpy as np
 import torch
-from ct_anomaly_phantoms import NOISE, Host, Phantom, Picture, UnpairedPhantoms, phantom
+from ct_anomaly_phantoms import DISC, NOISE, RECTANGLE, Host, Phantom, Picture, UnpairedPhantoms, phantom
 from ct_filters import gaussian, total_variation
-from monai.networks.nets import PatchDiscriminator
 from paired_tables import Row, table
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ct_cyclegan.network import DenoisingGenerator  # found since ct_scenes is
+from ct_cyclegan.judge import NoiseJudge  # found since ct_scenes is
+from ct_cyclegan.network import DenoisingGenerator
 from medbundles.adversarial import (
     AdversarialTerm,
     AdversarialTrainer,
@@ -46,7 +46,7 @@ SETS: dict[str, Host] = {"no anomaly": "nothing", "in the rectangle": "rectangle
 GAN, CYCLE = "GAN with fidelity", "CycleGAN"
 WIDTH, MODULES, CONVOLUTIONS, JUDGE_WIDTH = 12, 2, 2, 16
 FIDELITY, CYCLE_WEIGHT = 10.0, 10.0
-BATCH, LEARNING_RATE, EPOCHS = 4, 1e-3, 10
+BATCH, LEARNING_RATE, EPOCHS = 4, 5e-4, 10
 TEST_SEED, TRAIN_SEED = 1, 0
 NAME = "ct_small_anomaly"
 SCORES = ("recovery", "recovery, other noise", "RMSE")
@@ -230,10 +230,8 @@ def _generator() -> DenoisingGenerator:
     return DenoisingGenerator(WIDTH, MODULES, CONVOLUTIONS, norm="none")
 
 
-def _judge() -> PatchDiscriminator:
-    return PatchDiscriminator(
-        spatial_dims=2, channels=JUDGE_WIDTH, in_channels=1, num_layers_d=2, norm="INSTANCE"
-    )
+def _judge() -> NoiseJudge:
+    return NoiseJudge(JUDGE_WIDTH, centre=(DISC + RECTANGLE) / 2)
 
 
 def _denoiser(network: DenoisingGenerator) -> Denoise:

@@ -23,8 +23,14 @@ from medbundles.simulators import ct
 from medbundles.weights import load_weights
 from medbundles.zoo.workflows import EVALUATE, TRAIN, config_files, read_config
 
-SUPERVISED, GAN, NO_IDENTITY, NO_BYPASS = "supervised", "gan", "no_identity", "no_bypass"
-VARIANTS = (REFERENCE_WEIGHTS, SUPERVISED, GAN, NO_IDENTITY, NO_BYPASS)
+SUPERVISED, GAN, NO_IDENTITY, NO_BYPASS, NO_LESIONS = (
+    "supervised",
+    "gan",
+    "no_identity",
+    "no_bypass",
+    "no_lesions",
+)
+VARIANTS = (REFERENCE_WEIGHTS, SUPERVISED, GAN, NO_IDENTITY, NO_BYPASS, NO_LESIONS)
 SHIPPED = "shipped"
 OURS = (REFERENCE_WEIGHTS, SHIPPED)  # the first of them that is measured
 PAIR = "pair"
@@ -60,6 +66,7 @@ def variants(config: Mapping[str, Any]) -> dict[str, Row]:
         },
         NO_IDENTITY: {"identity_weight": 0.0},
         NO_BYPASS: {"network_def#bypass": False, "reverse_def#bypass": False},
+        NO_LESIONS: {"lesion_weight": 0.0},
     }
 
 

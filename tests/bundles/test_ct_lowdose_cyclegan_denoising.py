@@ -26,6 +26,7 @@ from ct_cyclegan.scans import lesion_stack as lesion_stack_of  # noqa: E402
 from ct_cyclegan.scans import routine_dose  # noqa: E402
 from ct_cyclegan.scores import MeanScore, case_scores, lesion_responses, quality  # noqa: E402
 from ct_cyclegan.simulator import write_cases  # noqa: E402
+from ct_cyclegan.terms import LesionsKeptTerm  # noqa: E402
 from ct_cyclegan.transforms import BlendStrengthd, ScaleHud, blend  # noqa: E402
 from medbundles.checks import DatasetError, OverrideError  # noqa: E402
 from medbundles.image_quality import body_mask  # noqa: E402
@@ -257,6 +258,46 @@ def test_lesions_in_the_lung_are_dense() -> None:
 def test_no_lesions_are_added_when_none_are_wanted() -> None:
     patch = torch.rand(1, 32, 32)
     assert torch.equal(RandLesionsd(["image"], prob=0.0)({"image": patch})["image"], patch)
+
+
+def test_the_same_patch_without_lesions_is_kept() -> None:
+    patch = torch.rand(1, 48, 48)
+    found = RandLesionsd(["image"], prob=1.0).set_random_state(0)({"image": patch})
+    assert torch.equal(found["image_bare"], patch) and not torch.equal(found["image"], patch)
+
+
+def lesions_lost(network: torch.nn.Module) -> float:
+    """What the term says of a generator that is given two noisy patches, one of them with a lesion."""
+    bare = torch.randn(2, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    image = bare.clone()
+    image[0, 0, 8:14, 8:14] += 0.1
+    images = {"image": image, "image_bare": bare, "fake": network(image)}
+    return float(LesionsKeptTerm("denoise", "image", "image_bare", "fake")(images, {"denoise": network}))
+
+
+def test_lesions_that_come_out_as_they_went_in_cost_nothing() -> None:
+    class Shift(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + 3 * torch.sign(torch.arange(24) - 12.0)  # whatever else it does to the slice
+
+    assert lesions_lost(torch.nn.Identity()) == pytest.approx(0, abs=1e-6)
+    assert lesions_lost(Shift()) == pytest.approx(0, abs=1e-4)
+
+
+def test_lesions_that_are_erased_or_smeared_cost() -> None:
+    assert lesions_lost(torch.nn.Conv2d(1, 1, 1).requires_grad_(False).apply(_to_zero)) == pytest.approx(1)
+    assert 0.3 < lesions_lost(torch.nn.AvgPool2d(5, 1, 2)) < 1.2
+
+
+def _to_zero(layer: torch.nn.Module) -> None:
+    layer.weight.zero_()
+
+
+def test_a_batch_without_lesions_counts_as_nothing_lost() -> None:
+    still = torch.rand(1, 1, 8, 8)
+    images = {"image": still, "bare": still, "fake": still}
+    term = LesionsKeptTerm("denoise", "image", "bare", "fake")
+    assert term(images, {"denoise": torch.nn.Identity()}) == 0
 
 
 # --- scores ---

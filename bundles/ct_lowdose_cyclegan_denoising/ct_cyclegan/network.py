@@ -57,7 +57,7 @@ class DenoisingGenerator(nn.Module):
 
     def __init__(
         self,
-        width: int = 32,
+        width: int = 16,
         modules: int = 6,
         convolutions: int = 3,
         *,

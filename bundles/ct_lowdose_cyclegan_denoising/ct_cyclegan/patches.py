@@ -19,7 +19,8 @@ from ct_cyclegan.transforms import HU_PER_UNIT
 EMPTY = -940 / HU_PER_UNIT  # mean of a patch that shows little but the air around the patient
 TRIES = 10
 LUNG = -500 / HU_PER_UNIT
-EDGE_PX = 0.7  # over which a lesion fades, about as a reconstruction blurs it
+BARE = "_bare"  # the patch `image` without lesions is `image_bare`
+EDGE_PX = 0.43  # a lesion fades from 90 to 10 % over 1.9 pixels, as a reconstruction blurs it
 
 
 class RandPatchesd(RandomizableTransform, MapTransform):
@@ -65,8 +66,8 @@ class RandPatchesd(RandomizableTransform, MapTransform):
 class RandLesionsd(RandomizableTransform, MapTransform):
     """Adds small round lesions: faint ones in soft tissue, brighter or darker; dense ones in the lung.
 
-    They stand in both domains alike, so that a lesion is nothing by which the domains can be told apart, and
-    what removes it is found out by the cycle.
+    They stand in both domains alike, so that a lesion is nothing by which the domains can be told apart. The
+    patch without them is kept under its key with `BARE` behind it.
 
     Args:
         keys: patches (1, S, S), each with lesions of its own.
@@ -79,11 +80,11 @@ class RandLesionsd(RandomizableTransform, MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        prob: float = 0.7,
+        prob: float = 0.8,
         *,
-        most: int = 3,
-        contrast_hu: tuple[float, float] = (10, 90),
-        radius_px: tuple[float, float] = (1.5, 6),
+        most: int = 5,
+        contrast_hu: tuple[float, float] = (10, 200),
+        radius_px: tuple[float, float] = (1.5, 8),
     ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob)
@@ -93,6 +94,7 @@ class RandLesionsd(RandomizableTransform, MapTransform):
         data = dict(data)
         for key in self.key_iterator(data):
             self.randomize(None)
+            data[f"{key}{BARE}"] = data[key]
             if self._do_transform:
                 data[key] = self.add(data[key])
         return data
