@@ -267,7 +267,7 @@ def test_the_same_patch_without_lesions_is_kept() -> None:
 
 
 def lesions_lost(network: torch.nn.Module) -> float:
-    """What the term says of a generator that is given two noisy patches, one of them with a lesion."""
+    """What the term says of a generator that is given two noisy patches, half of them with a lesion."""
     bare = torch.randn(2, 1, 24, 24, generator=torch.Generator().manual_seed(0))
     image = bare.clone()
     image[0, 0, 8:14, 8:14] += 0.1
@@ -285,8 +285,21 @@ def test_lesions_that_come_out_as_they_went_in_cost_nothing() -> None:
 
 
 def test_lesions_that_are_erased_or_smeared_cost() -> None:
-    assert lesions_lost(torch.nn.Conv2d(1, 1, 1).requires_grad_(False).apply(_to_zero)) == pytest.approx(1)
-    assert 0.3 < lesions_lost(torch.nn.AvgPool2d(5, 1, 2)) < 1.2
+    assert lesions_lost(torch.nn.Conv2d(1, 1, 1).requires_grad_(False).apply(_to_zero)) == pytest.approx(0.5)
+    assert 0.05 < lesions_lost(torch.nn.AvgPool2d(5, 1, 2)) < 0.5
+
+
+def test_a_faint_lesion_counts_as_much_as_a_dense_one() -> None:
+    class Cap(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.clamp(max=0.15)
+
+    bare = torch.zeros(2, 1, 8, 8)
+    image = bare.clone()
+    image[0, 0, 3, 3], image[1, 0, 3, 3] = 0.1, 1.5
+    term = LesionsKeptTerm("denoise", "image", "bare", "fake")
+    lost = term({"image": image, "bare": bare, "fake": Cap()(image)}, {"denoise": Cap()})
+    assert lost == pytest.approx((0 + 0.9**2) / 2, rel=1e-5)
 
 
 def _to_zero(layer: torch.nn.Module) -> None:

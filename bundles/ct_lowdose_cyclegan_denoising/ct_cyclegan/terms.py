@@ -9,11 +9,11 @@ from torch import Tensor
 
 from medbundles.adversarial_images import named
 
-LEAST = 1e-3  # of all that was put in, so that a batch without lesions counts as nothing lost
+LEAST = 1e-3  # of what was put into a slice, so that one without lesions counts as nothing lost
 
 
 class LesionsKeptTerm:
-    """The share of inserted lesions that a generator loses or smears; 0 when they come out as they went in.
+    """The share of its lesions that a generator loses or smears, squared, in the mean over the slices.
 
     Cycle and discriminators forgive what is small: a generator that blurs reaches the noise of a routine dose
     with faint lesions gone and edges wider. Each batch has the same noisy slices with lesions and without,
@@ -32,8 +32,9 @@ class LesionsKeptTerm:
         self.weight = weight
 
     def __call__(self, images: Mapping[str, Tensor], networks: Mapping[str, torch.nn.Module]) -> Tensor:
-        """Returns the mean absolute error of the lesions, relative to the lesions."""
+        """Returns the mean squared share; a lesion that is erased counts as 1."""
         network = named(networks, self.generator, "generator")
         lesions = images[self.image] - images[self.bare]
         left = images[self.output] - network(images[self.bare]).float()
-        return (left - lesions).abs().sum() / lesions.abs().sum().clamp_min(LEAST)
+        lost, put_in = ((part.abs().flatten(1).sum(1)) for part in (left - lesions, lesions))
+        return ((lost / put_in.clamp_min(LEAST)) ** 2).mean()
