@@ -83,8 +83,8 @@ def measure(
 
     Args:
         dataset_dir: the folder of the data.
-        weights: name=path,name=path; `shipped` alone stands for the bundle's own. `full`, or without it
-            `shipped`, is the one whose curve is compared; `no_bypass` is built without its bypass.
+        weights: name=path,name=path; `shipped` alone stands for the bundle's own. It, or without it
+            `full`, is the one whose curve is compared; `no_bypass` is built without its bypass.
         scanner: trained, or other: another geometry and kernel than trained on.
         doses: fractions of the routine dose. Curves are drawn at 0.1, or else at the first.
         out: the folder of the results.

@@ -111,7 +111,7 @@ def predict(bundle: str, input: str, output: str, **knobs: Any) -> int:
 
 
 @SetParseFns(str, str, n=int, seed=int)
-def simulate(bundle: str, output: str, *, n: int = 20, seed: int = 0) -> None:
+def simulate(bundle: str, output: str, *, n: int = 20, seed: int = 0, **knobs: Any) -> None:
     """Writes simulated cases with their exact truth, as the bundle's training reads them.
 
     Args:
@@ -119,27 +119,35 @@ def simulate(bundle: str, output: str, *, n: int = 20, seed: int = 0) -> None:
         output: the folder for images, labels and cases.json.
         n: how many.
         seed: the same seed gives the same cases.
+        knobs: options of the bundle's simulator, as --name value.
     """
     from medbundles.zoo.demo import simulate as write
 
-    cases = write(find.find_bundle(bundle), Path(output).resolve(), n, seed)
+    cases = write(find.find_bundle(bundle), Path(output).resolve(), n, seed, **knobs)
     print(f"{len(cases)} cases in {Path(output).resolve()}")
 
 
-@SetParseFns(str)
-def train(bundle: str, **knobs: Any) -> None:
+@SetParseFns(str, stage=str)
+def train(bundle: str, *, stage: str = "", **knobs: Any) -> None:
     """Trains a bundle; --resume true continues the run in --output_dir.
 
     Args:
         bundle: the bundle.
+        stage: which part of a bundle that is trained in parts; all for one after the other, each in a folder
+            of its own in --output_dir.
         knobs: options of the bundle, such as --dataset_dir D --output_dir R --epochs 20.
     """
-    from medbundles.zoo.workflows import TRAIN, monai_command, run_workflow
+    from medbundles.zoo.workflows import monai_command, run_workflow, training_stages
 
     folder = find.find_bundle(bundle)
-    overrides = _checked(folder, TRAIN, knobs)
-    print(f"the same through MONAI: {monai_command(folder, TRAIN, overrides)}", flush=True)
-    run_workflow(folder, TRAIN, overrides)
+    stages = training_stages(folder, stage)
+    options = {name: _checked(folder, files, knobs) for name, files in stages.items()}
+    for name, files in stages.items():
+        overrides = options[name]
+        if len(stages) > 1 and "output_dir" in overrides:
+            overrides["output_dir"] = str(Path(overrides["output_dir"]) / name)
+        print(f"the same through MONAI: {monai_command(folder, files, overrides)}", flush=True)
+        run_workflow(folder, files, overrides)
 
 
 @SetParseFns(str)

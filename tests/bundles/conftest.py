@@ -55,9 +55,14 @@ class Subject:
         """The simulated cases."""
         return json.loads((self.cases / "cases.json").read_text(encoding="utf-8"))["cases"]
 
+    def smoke(self, part: str) -> dict[str, Any]:
+        """The options that make a part of the test take seconds: simulate, predict, train or evaluate."""
+        return dict(self.block.get("smoke", {}).get(part, {}))
+
     def predict(self, source: Path, output: Path, **knobs: Any) -> int:
         """Runs inference in this process; returns the exit status."""
-        overrides = {"dataset_dir": str(source), "output_dir": str(output), "device": "cpu", **knobs}
+        paths = {"dataset_dir": str(source), "output_dir": str(output)}
+        overrides = {**paths, "device": "cpu", **self.smoke("predict"), **knobs}
         try:
             run_workflow(self.folder, INFERENCE, overrides, logging_file=False)
         except SystemExit as stop:
@@ -71,13 +76,13 @@ class Subject:
 
     def training(self, output: Path, **knobs: Any) -> dict[str, Any]:
         """The options of a training run that takes seconds."""
-        smoke = self.block.get("smoke", {}).get("train", {})
         paths = {
             "dataset_dir": str(self.cases),
             "output_dir": str(output),
             "weights": str(output / "best.pt"),
         }
-        return {**paths, "device": "cpu", "num_workers": 0, "val_interval": 1, **smoke, **knobs}
+        common = {"device": "cpu", "num_workers": 0, "val_interval": 1}
+        return {**paths, **common, **self.smoke("train"), **knobs}
 
     def train(self, output: Path, **knobs: Any) -> dict[str, Any]:
         """Trains in this process and returns the checkpoint."""
@@ -110,7 +115,8 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = scratch / "bundles" / request.param.name
     shutil.copytree(request.param, folder, ignore=shutil.ignore_patterns("__pycache__", "eval", "runs"))
     block = read_metadata(folder)["medbundles"]
-    table = simulate(folder, scratch / "cases", block.get("smoke", {}).get("cases", CASES), seed=0)
+    smoke = block.get("smoke", {})
+    table = simulate(folder, scratch / "cases", smoke.get("cases", CASES), 0, **smoke.get("simulate", {}))
     (scratch / "inputs").mkdir()
     for case in table[:INPUTS]:
         shutil.copy(scratch / "cases" / case["image"], scratch / "inputs")
@@ -182,8 +188,9 @@ def _write_bad_inputs(subject: Subject, folder: Path) -> list[str]:
         nib.save(nib.Nifti1Image(array, image.affine), folder / f"{name}.nii.gz")
     (folder / "empty.nii.gz").write_bytes(b"")
     (folder / "truncated.nii.gz").write_bytes(source.read_bytes()[:-400])
-    (folder / "no picture.png").write_text("no picture", encoding="utf-8")
-    return [*(f"{name}.nii.gz" for name in (*arrays, "empty", "truncated")), "no picture.png"]
+    picture = "no picture.png" if 2 in allowed_dims(subject.block["input"]) else "no volume.mha"
+    (folder / picture).write_text("no picture", encoding="utf-8")
+    return [*(f"{name}.nii.gz" for name in (*arrays, "empty", "truncated")), picture]
 
 
 def _regrid(source: Path, target: Path, change: str) -> None:

@@ -1,6 +1,7 @@
 """What is particular to the CT denoising bundle: bypass, strength, patches, domains, lesions, guard."""
 
 import contextlib
+import csv
 import json
 import sys
 from collections.abc import Callable
@@ -35,7 +36,7 @@ from medbundles.io import read_image, write_image  # noqa: E402
 from medbundles.noise import noise_level  # noqa: E402
 from medbundles.reports import read_report  # noqa: E402
 from medbundles.simulators import ct  # noqa: E402
-from medbundles.zoo.workflows import INFERENCE, run_workflow  # noqa: E402
+from medbundles.zoo.workflows import EVALUATE, INFERENCE, run_workflow  # noqa: E402
 
 
 @pytest.fixture
@@ -598,3 +599,15 @@ def test_a_picture_is_refused_because_it_is_not_in_hounsfield_units(tmp_path: Pa
     case = run(tmp_path / "slice.png", tmp_path / "out", pixel_mm=0.7)
     assert case["status"] == "failed"
     assert "rescale slope" in case["error"]
+
+
+def test_evaluation_finds_less_noise_and_the_lesions_still_there(simulated: Path, tmp_path: Path) -> None:
+    knobs = {"dataset_dir": str(simulated), "output_dir": str(tmp_path), "device": "cpu"}
+    sizes = {"evaluation_slices": 1, "evaluation_doses": [0.1]}
+    with contextlib.suppress(SystemExit):
+        run_workflow(BUNDLE, EVALUATE, knobs | sizes, logging_file=False)
+    with (tmp_path / "evaluation.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert rows and all(float(row["PSNR gain dB"]) > 1 for row in rows)
+    assert all(float(row["lesion contrast kept"]) > 0.8 for row in rows if row["lesion contrast kept"])
+    assert all(abs(float(row["bias water HU"])) < 5 for row in rows)

@@ -47,6 +47,7 @@ JSON_BREAKS: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     (META, lambda c: c["medbundles"]["input"].update(calibration="maybe"), "calibration is 'maybe'"),
     (META, lambda c: c["medbundles"]["input"].update(spatial_dims=3), "disagree"),
     (META, lambda c: c["medbundles"].update(simulator="disc_phantom.simulator.nothing"), "does not exist"),
+    (META, lambda c: c["medbundles"].update(stages={"first": ["train_first.json"]}), "names no training"),
     (META, lambda c: c["medbundles"].update(exceptions={"no_rule": "because"}), "is no rule"),
     (META, lambda c: c["medbundles"].pop("knobs"), "is not described"),
     (INFER, lambda c: c.pop("seed"), "the knob 'seed' is missing"),

@@ -5,6 +5,7 @@ import pytest
 from fire.parser import DefaultParseValue
 
 from medbundles.errors import BundleError, OverrideError
+from medbundles.zoo.demo import simulate
 from medbundles.zoo.source import lookup, merged, references
 from medbundles.zoo.workflows import (
     EVALUATE,
@@ -13,6 +14,7 @@ from medbundles.zoo.workflows import (
     monai_command,
     open_workflow,
     read_config,
+    training_stages,
 )
 
 
@@ -62,3 +64,14 @@ def test_lookup_follows_macros() -> None:
     assert lookup({"a": "%b", "b": {"c": [7]}}, "a#c#0") == 7
     with pytest.raises(KeyError):
         lookup({"a": {"b": 1}}, "a#c")
+
+
+def test_a_bundle_without_stages_trains_as_a_whole(bundle: Path) -> None:
+    assert training_stages(bundle) == {"": ("train.json",)}
+    with pytest.raises(OverrideError, match="no stage 'all'"):
+        training_stages(bundle, "all")
+
+
+def test_an_option_that_the_simulator_does_not_have_is_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(OverrideError, match="unknown option --spacing_mm"):
+        simulate(bundle, tmp_path, 1, 0, spacing_mm=1.0)

@@ -113,30 +113,23 @@ class ScoreDenoisingd(MapTransform):
         keys: the denoised image, in HU on the grid of the file.
         image_key: the input, likewise.
         label_key: the truth, likewise.
-        hu_per_unit: what a unit of all three is, if they are not in HU.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        image_key: str = "image",
-        label_key: str = "label",
-        *,
-        hu_per_unit: float = 1.0,
-    ) -> None:
+    def __init__(self, keys: KeysCollection, image_key: str = "image", label_key: str = "label") -> None:
         super().__init__(keys)
-        self.image_key, self.label_key, self.hu_per_unit = image_key, label_key, float(hu_per_unit)
+        self.image_key, self.label_key = image_key, label_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         data = dict(data)
-        truth, image = (self._slices(data[key]) for key in (self.label_key, self.image_key))
+        truth, image = (_slices(data[key]) for key in (self.label_key, self.image_key))
         for key in self.key_iterator(data):
-            output = self._slices(data[key])
+            output = _slices(data[key])
             data["scores"] = case_scores(output, image, truth, lesions=bool(data.get("lesions")))
             data["group"] = str(data.get("group", "cases"))
         return data
 
-    def _slices(self, image: torch.Tensor | Array) -> Array:
-        """The values of an image (1, X, Y[, N]) in HU as doubles (X, Y, N)."""
-        values = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
-        return np.atleast_3d(values[0].astype(np.float64)) * self.hu_per_unit
+
+def _slices(image: torch.Tensor | Array) -> Array:
+    """The values of an image (1, X, Y[, N]) in HU as doubles (X, Y, N)."""
+    values = image.detach().cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+    return np.atleast_3d(values[0].astype(np.float64))

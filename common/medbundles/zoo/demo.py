@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from medbundles.errors import OverrideError
 from medbundles.zoo.find import load_object, read_metadata
 from medbundles.zoo.workflows import INFERENCE, run_workflow
 
@@ -31,9 +34,25 @@ def run_demo(
     return rows
 
 
-def simulate(folder: Path, output: Path, n: int, seed: int) -> list[dict[str, Any]]:
-    """Writes n simulated cases of a bundle with their truth, and returns the entries of `cases.json`."""
-    return load_object(folder, read_metadata(folder)["medbundles"]["simulator"])(output, n, seed)
+def simulate(folder: Path, output: Path, n: int, seed: int, **options: Any) -> list[dict[str, Any]]:
+    """Writes n simulated cases of a bundle with their truth, and returns the entries of `cases.json`.
+
+    Args:
+        options: what the bundle's simulator takes besides, such as the size of its voxels.
+
+    Raises:
+        OverrideError: it takes no such option.
+    """
+    write = load_object(folder, read_metadata(folder)["medbundles"]["simulator"])
+    known = [name for name in inspect.signature(write).parameters if name not in ("folder", "n", "seed")]
+    if unknown := [name for name in options if name not in known]:
+        near = get_close_matches(unknown[0], known, n=1, cutoff=0.5)
+        raise OverrideError(
+            f"unknown option --{unknown[0]}" + (f": did you mean --{near[0]}?" if near else ""),
+            expected=", ".join(f"--{name}" for name in known) or "no further option",
+            source=f"the simulator of {folder.name}",
+        )
+    return write(output, n, seed, **options)
 
 
 def comparisons(row: Mapping[str, Any]) -> Iterator[tuple[str, float | None, float, str, bool]]:

@@ -206,6 +206,15 @@ def simulator_exists(bundle: BundleSource) -> Iterator[Problem]:
         yield bundle.problem(path, f"{name} takes other arguments", "let them be (folder, n, seed)")
 
 
+def stages_exist(bundle: BundleSource) -> Iterator[Problem]:
+    """Every stage of a training is a list of the bundle's configs, train.json first."""
+    for name, files in as_dict(bundle.block.get("stages")).items():
+        listed = files if isinstance(files, list) else []
+        if listed[:1] != ["train.json"] or not set(map(str, listed)) <= set(bundle.configs):
+            advice = "list train.json and the overlays that lie in configs/"
+            yield bundle.problem(FILE, f"medbundles.stages.{name} names no training", advice)
+
+
 RULES = (
     metadata_keys,
     changelog_current,
@@ -214,4 +223,5 @@ RULES = (
     label_names,
     own_block,
     simulator_exists,
+    stages_exist,
 )

@@ -7,10 +7,11 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medbundles.errors import BundleError
+from medbundles.errors import BundleError, OverrideError
 from medbundles.zoo.find import add_to_path, read_json
 from medbundles.zoo.source import merged
 
@@ -44,6 +45,31 @@ def read_config(folder: Path, names: Sequence[str]) -> dict[str, Any]:
     for path in config_files(folder, names):
         config = merged(config, read_json(Path(path)))
     return config
+
+
+def training_stages(folder: Path, stage: str = "") -> dict[str, tuple[str, ...]]:
+    """The configs of a training by the name of its stage; metadata list them as `medbundles.stages`.
+
+    Args:
+        stage: one of them, or `all`; left out, train.json alone.
+
+    Raises:
+        OverrideError: the bundle has no such stage.
+    """
+    if not stage:
+        return {"": TRAIN}
+    listed = read_json(folder / "configs" / "metadata.json").get("medbundles", {}).get("stages", {})
+    known = {name: tuple(files) for name, files in listed.items()}
+    if known and stage == "all":
+        return known
+    if stage not in known:
+        near = get_close_matches(stage, [*known, "all"], n=1, cutoff=0.5) if known else []
+        raise OverrideError(
+            f"no stage '{stage}'" + (f": did you mean {near[0]}?" if near else ""),
+            expected=", ".join([*known, "all"]) if known else "a bundle that is trained in stages",
+            source=folder.name,
+        )
+    return {stage: known[stage]}
 
 
 def open_workflow(

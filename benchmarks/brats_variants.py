@@ -1,0 +1,160 @@
+"""The imputers and segmenters that are trained at equal budget, and networks with their weights.
+
+Shapes: B batch, C contrasts, S slices of context, X and Y the axes of a slice.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.networks.nets import BasicUNet
+from paired_tables import REFERENCE_WEIGHTS, Row
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medbundles.weights import load_state, read_tensors
+from medbundles.zoo.find import add_to_path, find_bundle
+from medbundles.zoo.workflows import read_config, training_stages
+
+BUNDLE = find_bundle("brats_mri_collagan_segmentation")
+add_to_path(BUNDLE)
+
+from brats_collagan.collagan import CollaGenerator  # noqa: E402
+from brats_collagan.handlers import part_of  # noqa: E402
+from brats_collagan.segmenter import Segmenter  # noqa: E402
+
+NO_CYCLE, NO_SSIM, NO_ATTENTION, NO_DIRECT, UNET = "no_cycle", "no_ssim", "no_attention", "no_direct", "unet"
+IMPUTERS = (REFERENCE_WEIGHTS, NO_CYCLE, NO_SSIM, NO_ATTENTION, NO_DIRECT, UNET)
+SEGMENTER, DROPOUT = "segmenter", "dropout"
+SEGMENTERS = (SEGMENTER, DROPOUT)
+MISSING_SHARE = 0.5  # of the patches that the segmenter with dropout is trained on
+LEVELS = 4
+
+
+def stage_of(variant: str) -> tuple[str, ...]:
+    """The configs that train a variant."""
+    stages = training_stages(BUNDLE, "all")
+    return stages["segmenter" if variant in SEGMENTERS else "imputer"]
+
+
+def variants() -> dict[str, Row]:
+    """What each variant overrides in the configs of its stage."""
+    lone = {"adversarial": 0.0, "cycle": 0.0, "similarity": 0.0, "naming": 0.0}
+    return {
+        REFERENCE_WEIGHTS: {},
+        NO_CYCLE: {"loss_weights#cycle": 0.0, "loss_weights#similarity": 0.0},
+        NO_SSIM: {"loss_weights#similarity": 0.0},
+        NO_ATTENTION: {"network_def#imputer#attention": False},
+        NO_DIRECT: {"loss_weights#direct": 0.0},
+        UNET: {
+            "network_def#imputer": {
+                "_target_": "brats_variants.DirectUNets",
+                "width": "$2 * @imputer_width",
+                "slices": "@imputer_slices",
+            },
+            "dropout": 0.0,
+            **{f"loss_weights#{name}": weight for name, weight in lone.items()},
+        },
+        SEGMENTER: {"contrast_dropout": 0.0},
+        DROPOUT: {"contrast_dropout": MISSING_SHARE},
+    }
+
+
+def overrides(variant: str, seed: int, folder: Path, knobs: Mapping[str, Any]) -> Row:
+    """All overrides of a training: the same patients for all seeds, equally many steps for all variants.
+
+    Args:
+        variant: its name.
+        seed: of first weights, order and draws.
+        folder: of all runs.
+        knobs: of train.json or train_imputer.json; those that the variant's own configs lack are left out.
+    """
+    config = read_config(BUNDLE, stage_of(variant))
+    own = folder / run_name(seed) / variant
+    shared = {key: value for key, value in knobs.items() if key in config}
+    epochs = shared.get("epochs", config["epochs"])
+    return {
+        "val_interval": min(config["val_interval"], epochs),
+        "schedule_epochs": epochs,
+        **shared,
+        "seed": seed,
+        "resume": True,
+        "output_dir": str(own),
+        "weights": str(own / "model.pt"),
+        "train#dataset#data#simulated_dir": str(folder / "simulated"),
+        "train#dataset#data#seed": config["seed"],
+        **variants()[variant],
+    }
+
+
+def run_name(seed: int) -> str:
+    """The folder of a seed."""
+    return f"seed_{seed}"
+
+
+class DirectUNets(nn.Module):
+    """A plain U-Net for each contrast, from the other three; it is called as `CollaGenerator` is.
+
+    A contrast that is missing besides is seen as zeros, which no network of this kind was trained for.
+
+    Args:
+        width: channels at full resolution, doubled at each of four levels.
+        contrasts: how many there are.
+        slices: slices of context, odd.
+    """
+
+    def __init__(self, width: int = 16, contrasts: int = 4, *, slices: int = 1) -> None:
+        super().__init__()
+        self.contrasts, self.slices = contrasts, slices
+        features = [*(width * 2**level for level in range(LEVELS + 1)), width]
+        self.networks = nn.ModuleList(
+            BasicUNet(2, (contrasts - 1) * slices, 1, features) for _ in range(contrasts)
+        )
+
+    def forward(
+        self, images: Tensor, target: Tensor | int, present: Tensor | Sequence[bool] | None = None
+    ) -> Tensor:
+        """The contrast `target` (B, 1, X, Y) of the middle slices, from the others (B, C * S, X, Y)."""
+        count = len(images)
+        wanted = torch.as_tensor(target, device=images.device).expand(count)
+        shown = torch.ones(count, self.contrasts, dtype=torch.bool, device=images.device)
+        if present is not None:
+            shown = torch.as_tensor(present, device=images.device).bool().expand(count, -1)
+        every = torch.arange(self.contrasts, device=images.device)
+        visible = (shown & (every != wanted[:, None])).repeat_interleave(self.slices, 1)
+        seen = torch.where(visible[:, :, None, None], images, 0)
+        brain = (seen[:, self.slices // 2 :: self.slices] != 0).any(1, keepdim=True)
+        groups = torch.unique(wanted).tolist()
+        answer = torch.cat([self._group(seen[wanted == index], index) for index in groups])
+        back = wanted.argsort(stable=True).argsort()
+        return torch.where(brain, answer[back], 0)
+
+    def _group(self, seen: Tensor, target: int) -> Tensor:
+        """Images that lack the same contrast."""
+        height, width = seen.shape[2:]
+        others = [k for k in range(seen.shape[1]) if k // self.slices != target]
+        padded = functional.pad(seen[:, others], (0, -width % 2**LEVELS, 0, -height % 2**LEVELS))
+        return self.networks[target](padded)[..., :height, :width]
+
+
+def load_imputer(path: Path) -> nn.Module:
+    """The imputer of a weights file; kind, width, context and attention are read off the weights."""
+    state = part_of(read_tensors(path, "cpu"), "imputer")
+    if any(key.startswith("networks.") for key in state):
+        first = state["networks.0.conv_0.conv_0.conv.weight"]
+        network: nn.Module = DirectUNets(len(first), slices=first.shape[1] // 3)
+    else:
+        first = state["encoders.0.first.weight"]
+        attention = any(key.startswith("attentions.") for key in state)
+        network = CollaGenerator(len(first) // 4, slices=first.shape[1], attention=attention)
+    load_state(network, state, source=str(path))
+    return network.eval()
+
+
+def load_segmenter(path: Path) -> Segmenter:
+    """The segmenter of a weights file; its width is read off the weights."""
+    state = part_of(read_tensors(path, "cpu"), "segmenter")
+    network = Segmenter(width=len(state["convInit.conv.weight"]))
+    load_state(network, state, source=str(path))
+    return network.eval()

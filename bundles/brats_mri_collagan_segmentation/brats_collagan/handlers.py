@@ -1,0 +1,84 @@
+"""What a training of one of the two networks needs to know of the other."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from brats_collagan.network import CollaSegmenter
+from medbundles.weights import load_state, read_tensors, unwrapped
+
+logger = logging.getLogger(__name__)
+
+PARTS = ("imputer", "segmenter")
+
+
+class PartLoader:
+    """Loads parts of the network from a weights file when training starts; a missing file is passed over.
+
+    Both networks lie in one file. Whoever trains one of them takes the other from there, so that what is
+    saved has both.
+
+    Args:
+        network: what is trained, or its average.
+        path: the file; None loads nothing.
+        parts: `imputer`, `segmenter` or both.
+    """
+
+    def __init__(
+        self, network: CollaSegmenter, path: str | os.PathLike | None, parts: Sequence[str] = PARTS
+    ) -> None:
+        unknown = set(parts) - set(PARTS)
+        if unknown:
+            raise ValueError(f"the network has no part {', '.join(sorted(unknown))}: {', '.join(PARTS)}")
+        self.network, self.parts = network, tuple(parts)
+        self.path = None if path is None else Path(path)
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the loading at the start of the run."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Loads the weights."""
+        if self.path is None or not self.path.is_file():
+            logger.info("no weights to take the %s from: it starts anew", " and ".join(self.parts))
+            return
+        state = read_tensors(self.path, "cpu")
+        for part in self.parts:
+            load_state(getattr(self.network, part), part_of(state, part), source=str(self.path))
+        logger.info("weights of the %s: %s", " and ".join(self.parts), self.path)
+
+
+class Halved:
+    """What is saved of a network: its weights in 16 bits, for a file of half the size.
+
+    Loading them turns them into 32 bits again; what is lost is far below what averaging leaves to chance.
+
+    Args:
+        network: the network.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Returns the weights, floating ones as float16."""
+        state = unwrapped(self.network).state_dict()
+        return {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def part_of(state: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """The state of one part in that of the whole network."""
+    prefix = f"{part}."
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def loss_of(output: Any) -> Any:
+    """The loss in a trainer's output, for handlers that log it."""
+    return (output[0] if isinstance(output, list) else output)["loss"]

@@ -1,0 +1,121 @@
+"""What CollaGAN is trained for, and how its validation imputes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from monai.handlers import PeakSignalToNoiseRatio, from_engine
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from brats_collagan.collagan import impute
+from brats_collagan.losses import ContrastTerm, SsimTerm
+from brats_collagan.translation import CollaTranslation
+from medbundles.adversarial import AdversarialTerm, Judgement, L1Term, parameters
+from medbundles.checks import OverrideError
+from medbundles.inferers import SlicewiseInferer
+from medbundles.weights import unwrapped
+
+JUDGE, IMPUTER = "judge", "imputer"
+DATA_RANGE = 5.0  # of z-scores, from dark to bright
+
+
+DEFAULTS = {"adversarial": 1.0, "cycle": 10.0, "similarity": 1.0, "naming": 1.0, "direct": 0.0}
+
+
+def step(slices: int = 1, dropout: float = 0.0) -> CollaTranslation:
+    """The training step for an imputer with so many slices of context; see `CollaTranslation`."""
+    return CollaTranslation("image", IMPUTER, slices=slices, dropout=dropout)
+
+
+def terms(weights: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """The losses of the generator; a weight of 0 leaves a loss out, at no cost.
+
+    Args:
+        weights: of those that differ from the paper's. `adversarial`: of passing for real, first and cycled
+            outputs alike; `cycle`: of the absolute difference of the other contrasts after the multiple
+            cycle; `similarity`: of their structural dissimilarity; `naming`: of being taken for
+            another contrast; `direct`: of the absolute difference of the first output from the contrast that
+            was left out.
+    """
+    factor = complete(weights)
+    fakes, contrasts = judged(factor)
+    return {
+        "fool": AdversarialTerm(JUDGE, fakes, weight=factor["adversarial"], head=0),
+        "cycle": L1Term("cycled", "rest", weight=factor["cycle"]),
+        "similarity": SsimTerm("cycled", "rest", weight=factor["similarity"]),
+        "named": ContrastTerm(JUDGE, fakes, contrasts, weight=factor["naming"]),
+        "direct": L1Term("imputed", "original", weight=factor["direct"]),
+    }
+
+
+def judgements(weights: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """The losses of the discriminator, with the weights of `terms`."""
+    factor = complete(weights)
+    fakes, _ = judged(factor)
+    return {
+        "judged": Judgement(JUDGE, "reals", fakes, weight=factor["adversarial"], head=0),
+        "judged_contrast": ContrastTerm(JUDGE, "reals", "real_contrasts", weight=factor["naming"]),
+    }
+
+
+def complete(weights: Mapping[str, float] | None) -> dict[str, float]:
+    """All weights, those that are not given as in the paper.
+
+    Raises:
+        OverrideError: there is no such loss.
+    """
+    weights = dict(weights or {})
+    if unknown := [name for name in weights if name not in DEFAULTS]:
+        raise OverrideError(
+            f"a weight for {', '.join(unknown)}",
+            expected=f"weights for {', '.join(DEFAULTS)}",
+            source="option loss_weights",
+            advice="write for example --loss_weights#cycle 5",
+        )
+    return DEFAULTS | {name: float(weight) for name, weight in weights.items()}
+
+
+def judged(factor: Mapping[str, float]) -> tuple[str, str]:
+    """Which images are judged, and their contrasts: without a cycle, what it makes is not computed."""
+    cycled = factor["cycle"] or factor["similarity"]
+    return ("fakes", "fake_contrasts") if cycled else ("imputed", "target")
+
+
+def adam(of: Mapping[str, nn.Module], lr: float) -> torch.optim.Optimizer:
+    """Adam over the weights of these networks, as adversarial training wants it: with little momentum."""
+    return torch.optim.Adam(parameters(dict(of)), lr=lr, betas=(0.5, 0.999))
+
+
+def ramp(of: torch.optim.Optimizer, over: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """A rate that falls to zero over so many epochs, like the segmenter's."""
+    return torch.optim.lr_scheduler.PolynomialLR(of, total_iters=over, power=0.9)
+
+
+def key_metric() -> dict[str, Any]:
+    """The peak signal-to-noise ratio of every contrast imputed from the others, for z-scored images."""
+    return {"val_psnr": PeakSignalToNoiseRatio(DATA_RANGE, output_transform=from_engine(["pred", "image"]))}
+
+
+class ImputeEach(Inferer):
+    """Imputes every contrast from all the others; the answer (B, C, X, Y, Z) has nothing else in it.
+
+    Args:
+        batch_slices: slices that are imputed at once.
+    """
+
+    def __init__(self, batch_slices: int = 4) -> None:
+        super().__init__()
+        self.slicewise = SlicewiseInferer(batch_slices)
+
+    def __call__(self, inputs: Tensor, network: nn.Module) -> Tensor:
+        """Returns the imputed contrasts."""
+        imputer, count = unwrapped(network).imputer, inputs.shape[1]
+        inputs = torch.as_tensor(inputs).as_subclass(Tensor)
+        made = []
+        for target in range(count):
+            there = [index != target for index in range(count)]
+            made.append(impute(imputer, inputs, there, inferer=self.slicewise)[:, [target]])
+        return torch.cat(made, dim=1)
