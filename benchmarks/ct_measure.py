@@ -2,7 +2,7 @@
 
 import logging
 import multiprocessing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -87,15 +87,16 @@ def run(job: Job, dataset_dir: str | Path, *, limit: int, jobs: int) -> tuple[li
     return rows, patches
 
 
-def _measured(job: Job, anatomies: Sequence[Anatomy], jobs: int) -> Iterable[tuple[list[Row], Patched]]:
+def _measured(job: Job, anatomies: Sequence[Anatomy], jobs: int) -> Iterator[tuple[list[Row], Patched]]:
     if jobs < 2:
-        return map(partial(measure_slice, job), anatomies)
+        yield from map(partial(measure_slice, job), anatomies)
+        return
     # Spawned, since a fork of a process that has run torch may hang.
     pool = ProcessPoolExecutor(
         jobs, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     )
     with pool:
-        return list(pool.map(partial(measure_slice, job), anatomies))
+        yield from pool.map(partial(measure_slice, job), anatomies)
 
 
 def measure_slice(job: Job, anatomy: Anatomy) -> tuple[list[Row], Patched]:

@@ -14,6 +14,7 @@ from medbundles.errors import OverrideError
 from medbundles.zoo.find import load_object, read_metadata
 from medbundles.zoo.workflows import INFERENCE, run_workflow
 
+UNTRAINED = "not trained yet"  # in the title of a bundle with random weights, from which nothing is expected
 INTRO = "One simulated case per bundle. The truth is known exactly, because the case was made from it."
 
 
@@ -23,7 +24,7 @@ def run_demo(
     """Runs the demo case of each bundle and writes results, previews and `index.html`.
 
     Returns:
-        The rows of the page: case results with `title`, `folder`, `expected` and `tolerance`.
+        The rows of the page: case results with `title`, `trained`, `folder`, `expected` and `tolerance`.
     """
     from medbundles.pages import write_index
 
@@ -79,6 +80,7 @@ def _run_bundle(folder: Path, output: Path, overrides: dict[str, Any]) -> list[d
         pass  # the report says which case failed
     extra = {
         "title": block["title"],
+        "trained": UNTRAINED not in block["title"],
         "folder": results.relative_to(output).as_posix(),
         "expected": case["expected"],
         "tolerance": block["demo"]["tolerance"],
