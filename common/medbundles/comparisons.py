@@ -13,9 +13,8 @@ from monai.config import KeysCollection
 from PIL import Image
 
 from medbundles.images import RAS_FROM_LPS, spacing_of
-from medbundles.io import atomic_path
 from medbundles.previews import Captions, Panel, draw_preview
-from medbundles.saving import CaseWriter, Metadata, affine_of, array_of
+from medbundles.saving import Metadata, PreviewWriter, affine_of, array_of
 from medbundles.slices import slice_view, to_slices
 from medbundles.transforms import RESEARCH, measurement_text
 
@@ -81,7 +80,7 @@ def chosen_slice(marks: np.ndarray) -> int:
     return int(np.argmax(areas)) if areas.any() else marks.shape[-1] // 2
 
 
-class SaveComparisond(CaseWriter):
+class SaveComparisond(PreviewWriter):
     """Writes `<case>_preview.png`: one slice before and after, and their difference, the window named.
 
     Args:
@@ -109,18 +108,9 @@ class SaveComparisond(CaseWriter):
         difference: float = 100,
         unit: str = "HU",
     ) -> None:
-        super().__init__(keys, output_dir, metadata)
-        self.image_key, self.marks_key, self.mark_names = image_key, marks_key, list(mark_names)
+        super().__init__(keys, output_dir, metadata=metadata, image_key=image_key)
+        self.marks_key, self.mark_names = marks_key, list(mark_names)
         self.window, self.difference, self.unit = (float(window[0]), float(window[1])), difference, unit
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Returns the case, with the picture in `outputs` as `preview`."""
-        case = dict(data)
-        path = self._path(case, self.keys[0], "preview.png")
-        with atomic_path(path) as temporary:
-            self._draw(case).save(temporary)
-        self._record(case, "preview", path)
-        return case
 
     def _draw(self, case: Mapping[Hashable, Any]) -> Image.Image:
         result = case[self.keys[0]]

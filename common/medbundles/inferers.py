@@ -81,11 +81,15 @@ class SlicewiseInferer(Inferer):
             self.inferer = SlidingWindowInferer((window, window), 1, overlap, mode="gaussian")
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Returns the network's answer for slices (B, C, x, y, n), or for frames (B, C, x, y)."""
+        """Returns the network's answer for slices (B, C, x, y, n), or for frames (B, C, x, y).
+
+        The answer to a `MetaTensor` has its header and history, so that its transforms can be inverted.
+        """
         if inputs.ndim == 4:
             return self.inferer(inputs, network, *args, **kwargs)
         if isinstance(inputs, MetaTensor):  # a part of the slices has no affine of its own
-            inputs = inputs.as_tensor()
+            answer = self(inputs.as_tensor(), network, *args, **kwargs)
+            return MetaTensor(answer).copy_meta_from(inputs)
         batch, _, *plane, count = inputs.shape
         frames = inputs.movedim(-1, 1).flatten(0, 1)  # (B n, C, x, y)
         parts = [self.inferer(part, network, *args, **kwargs) for part in frames.split(self.batch_slices)]

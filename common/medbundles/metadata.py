@@ -12,6 +12,8 @@ from typing import Any
 
 from medbundles.checks import BundleError
 
+NOT_TRAINED = "not trained yet"  # in the title of a bundle with random weights: nothing is expected of it
+
 
 @dataclass(frozen=True)
 class BundleInfo:

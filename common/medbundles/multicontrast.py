@@ -18,10 +18,11 @@ from medbundles.datasets.brain_labels import to_our_labels
 from medbundles.errors import ChannelError, MissingContrastError, describe_shape
 from medbundles.images import Image
 from medbundles.regions import REGIONS, merge_regions, region_mask
+from medbundles.saving import Metadata
 from medbundles.studies import LEAST_CONTRASTS, Study, StudyOptions, read_study, study_name
 from medbundles.study_checks import check_copies, doubts
 from medbundles.study_files import find_studies
-from medbundles.transforms import LoadImageCheckedd, Metadata, image_in_memory
+from medbundles.transforms import LoadImageCheckedd, image_in_memory
 
 __all__ = [
     "CONTRASTS",

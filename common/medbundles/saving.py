@@ -44,6 +44,41 @@ class CaseWriter(SaveImaged):
         case.setdefault("outputs", {})[role] = str(path)  # one dictionary per case, shared by its copies
 
 
+class PreviewWriter(CaseWriter):
+    """Writes `<case>_preview.png`; what it shows is `_draw` of a subclass.
+
+    Args:
+        keys: the result on the input's grid; further keys are not used.
+        output_dir: the folder.
+        metadata: path or content of metadata.json.
+        image_key: the input on the same grid.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | os.PathLike,
+        *,
+        metadata: Metadata,
+        image_key: str = "image",
+    ) -> None:
+        super().__init__(keys, output_dir, metadata)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Returns the case, with the picture in `outputs` as `preview`."""
+        case = dict(data)
+        path = self._path(case, self.keys[0], "preview.png")
+        with io.atomic_path(path) as temporary:
+            self._draw(case).save(temporary)
+        self._record(case, "preview", path)
+        return case
+
+    def _draw(self, case: Mapping[Hashable, Any]) -> Any:
+        """Returns the picture, a PIL image."""
+        raise NotImplementedError
+
+
 class SaveImageWholed(CaseWriter):
     """Writes results on the input's grid, whole or not at all; 2D stays 2D. Records the path in `outputs`.
 

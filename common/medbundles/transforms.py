@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,13 +17,11 @@ from monai.utils.enums import SpaceKeys
 from medbundles import io
 from medbundles.images import Image, spacing_of
 from medbundles.metadata import bundle_info
-from medbundles.saving import CaseWriter, Metadata, SaveImageWholed, affine_of, array_of
+from medbundles.saving import Metadata, PreviewWriter, SaveImageWholed, affine_of, array_of
 
 __all__ = [
     "RESEARCH",
-    "CaseWriter",
     "LoadImageCheckedd",
-    "Metadata",
     "SaveImageWholed",
     "SavePreviewd",
     "image_in_memory",
@@ -122,7 +119,7 @@ def image_in_memory(
     return io.with_pixel_size(image, pixel_mm)
 
 
-class SavePreviewd(CaseWriter):
+class SavePreviewd(PreviewWriter):
     """Writes `<case>_preview.png`: the input with contours, values, scale bar, bundle name and version.
 
     The picture shows the input as it was read, not as the network saw it, and upright as its header says.
@@ -134,30 +131,10 @@ class SavePreviewd(CaseWriter):
         image_key: drawn if the input cannot be read again from its file.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        output_dir: str | os.PathLike,
-        *,
-        metadata: Metadata,
-        image_key: str = "image",
-    ) -> None:
-        super().__init__(keys, output_dir, metadata)
-        self.image_key = image_key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Returns the case, with the picture in `outputs` as `preview`."""
-        case = dict(data)
-        key = self.keys[0]
-        path = self._path(case, key, "preview.png")
-        with io.atomic_path(path) as temporary:
-            self._draw(case, key).save(temporary)
-        self._record(case, "preview", path)
-        return case
-
-    def _draw(self, case: Mapping[Hashable, Any], key: Hashable) -> Any:
+    def _draw(self, case: Mapping[Hashable, Any]) -> Any:
         from medbundles.previews import Captions, Panel, draw_preview, upright, volume_panels
 
+        key = self.keys[0]
         labels, affine = array_of(case[key])[0], affine_of(case[key])
         image = self._original(case, key, labels.shape)
         calibrated = bool(case[key].meta.get("calibrated", False))

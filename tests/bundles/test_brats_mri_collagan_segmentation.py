@@ -39,7 +39,7 @@ from brats_collagan.transforms import (  # noqa: E402
     InvertAlld,
     LabelTumourd,
     RegionsOfAnswerd,
-    WithholdContrastd,
+    WithholdNamedd,
     without_specks,
 )
 from medbundles.checks import DatasetError, OverrideError  # noqa: E402
@@ -250,7 +250,7 @@ def test_regions_of_an_answer_are_nested() -> None:
 @pytest.mark.parametrize("name", [None, "t2"])
 def test_a_contrast_is_withheld_for_evaluation(name: str | None) -> None:
     images, _ = phantom()
-    done = WithholdContrastd("withheld")({"image": tensor(images), "withheld": name})
+    done = WithholdNamedd("withheld")({"image": tensor(images), "withheld": name})
     empty = [c for c, image in zip(CONTRASTS, done["image"], strict=True) if not image.any()]
     assert empty == ([] if name is None else [name])
 

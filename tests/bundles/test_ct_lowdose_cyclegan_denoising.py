@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd
 
@@ -36,6 +37,7 @@ from medbundles.io import read_image, write_image  # noqa: E402
 from medbundles.noise import noise_level  # noqa: E402
 from medbundles.reports import read_report  # noqa: E402
 from medbundles.simulators import ct  # noqa: E402
+from medbundles.weights import load_weights  # noqa: E402
 from medbundles.zoo.workflows import EVALUATE, INFERENCE, run_workflow  # noqa: E402
 
 
@@ -611,3 +613,15 @@ def test_evaluation_finds_less_noise_and_the_lesions_still_there(simulated: Path
     assert rows and all(float(row["PSNR gain dB"]) > 1 for row in rows)
     assert all(float(row["lesion contrast kept"]) > 0.8 for row in rows if row["lesion contrast kept"])
     assert all(abs(float(row["bias water HU"])) < 5 for row in rows)
+
+
+def test_validation_in_training_scores_hounsfield_units(simulated: Path, tmp_path: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLE / "configs" / "train.json"))
+    knobs = {"bundle_root": str(BUNDLE), "dataset_dir": str(simulated), "output_dir": str(tmp_path)}
+    parser.update(knobs | {"device": "cpu", "validation_slices": 1, "weights": str(tmp_path / "best.pt")})
+    load_weights(parser.get_parsed_content("average").network, BUNDLE / "models" / "model.pt")
+    evaluator = parser.get_parsed_content("validate#evaluator")
+    evaluator.run(global_epoch=1)
+    assert evaluator.state.metrics["val_psnr_gain"] > 1
+    assert 0.8 < evaluator.state.metrics["val_lesion_contrast_kept"] < 1.2

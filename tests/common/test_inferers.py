@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.data import DataLoader, MetaTensor, decollate_batch
 from monai.inferers import SlidingWindowInferer
+from monai.transforms import Flipd, Invertd
 
 from medbundles.inferers import AutocastInferer, MirrorInferer, SlicewiseInferer
 
@@ -72,6 +74,17 @@ def test_windows_and_whole_slices_agree_inside_for_a_network_without_borders() -
     volume = torch.rand(1, 1, 40, 50, 3)
     whole = SlicewiseInferer()(volume, torch.tanh)
     torch.testing.assert_close(SlicewiseInferer(window=16)(volume, torch.tanh), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_the_answer_slice_by_slice_can_be_inverted_like_its_input() -> None:
+    keys, flip = ["pred", "image"], Flipd("image", spatial_axis=0)
+    case = flip({"image": MetaTensor(torch.rand(1, 6, 5, 4), meta={"filename_or_obj": "a.nii"})})
+    batch = next(iter(DataLoader([case], batch_size=1)))
+    batch["pred"] = AutocastInferer(SlicewiseInferer())(batch["image"], lambda x: x * 2)
+    done = decollate_batch(batch)[0]
+    back = Invertd(keys, flip, ["image", "image"])(done)
+    torch.testing.assert_close(back["pred"].as_tensor(), 2 * back["image"].as_tensor(), atol=0.02, rtol=0.02)
+    assert back["pred"].meta["filename_or_obj"] == "a.nii"
 
 
 def test_no_more_slices_are_computed_at_once_than_asked_for() -> None:

@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medbundles.contrasts import CONTRASTS, TITLES
-from medbundles.io import atomic_path
 from medbundles.previews import Captions, Panel, draw_preview, volume_panels
 from medbundles.regions import diameter_lines
-from medbundles.saving import CaseWriter, Metadata, affine_of, array_of
+from medbundles.saving import Metadata, PreviewWriter, affine_of, array_of
 from medbundles.transforms import RESEARCH, measurement_text
 
 PLANES_ON = "flair"  # shows all of the tumour
@@ -35,7 +34,7 @@ STRIP = 54  # height of the scale bar and footer of a picture, which one of the 
 Volume = NDArray[np.floating]
 
 
-class SaveTumourPreviewd(CaseWriter):
+class SaveTumourPreviewd(PreviewWriter):
     """Writes `<case>_preview.png`; panels of imputed contrasts say so.
 
     Args:
@@ -55,17 +54,8 @@ class SaveTumourPreviewd(CaseWriter):
         image_key: str = "image",
         image_only: bool = False,
     ) -> None:
-        super().__init__(keys, output_dir, metadata)
-        self.image_key, self.image_only = image_key, bool(image_only)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Returns the case, with the picture in `outputs` as `preview`."""
-        case = dict(data)
-        path = self._path(case, self.keys[0], "preview.png")
-        with atomic_path(path) as temporary:
-            self._draw(case).save(temporary)
-        self._record(case, "preview", path)
-        return case
+        super().__init__(keys, output_dir, metadata=metadata, image_key=image_key)
+        self.image_only = bool(image_only)
 
     def _draw(self, case: Mapping[Hashable, Any]) -> Image.Image:
         result = case[self.keys[0]]

@@ -52,7 +52,7 @@ def is_foreground(image: Tensor) -> Tensor:
     return image != 0
 
 
-class WithholdContrastd(MapTransform):
+class WithholdNamedd(MapTransform):
     """Empties one contrast, for evaluation: it is then missing like one that was never measured.
 
     Args:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from medbundles.errors import OverrideError
+from medbundles.metadata import NOT_TRAINED
 from medbundles.zoo.find import load_object, read_metadata
 from medbundles.zoo.workflows import INFERENCE, run_workflow
 
-UNTRAINED = "not trained yet"  # in the title of a bundle with random weights, from which nothing is expected
 INTRO = "One simulated case per bundle. The truth is known exactly, because the case was made from it."
 
 
@@ -80,7 +80,7 @@ def _run_bundle(folder: Path, output: Path, overrides: dict[str, Any]) -> list[d
         pass  # the report says which case failed
     extra = {
         "title": block["title"],
-        "trained": UNTRAINED not in block["title"],
+        "trained": NOT_TRAINED not in block["title"],
         "folder": results.relative_to(output).as_posix(),
         "expected": case["expected"],
         "tolerance": block["demo"]["tolerance"],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medbundles.errors import BundleError
+from medbundles.metadata import NOT_TRAINED
 from medbundles.zoo.card import write_card
 from medbundles.zoo.find import bundle_folders, find_bundle, load_object, read_metadata
 from medbundles.zoo.format_json import format_text
@@ -93,16 +94,12 @@ def _fresh_metadata(target: Path, copied_from: str) -> None:
     path = target / "configs" / "metadata.json"
     metadata: dict[str, Any] = read_metadata(target)
     note = (
-        f"Scaffolded from {copied_from}; not trained yet"
-        if copied_from
-        else "Scaffolded; trained on phantoms"
+        f"Scaffolded from {copied_from}; {NOT_TRAINED}" if copied_from else "Scaffolded; trained on phantoms"
     )
     metadata.update(version=VERSION, changelog={VERSION: note}, eval_metrics={})
     if copied_from:
         words = target.name.replace("_", " ")
-        metadata["name"] = metadata["medbundles"]["title"] = (
-            f"{words[0].upper()}{words[1:]} (not trained yet)"
-        )
+        metadata["name"] = metadata["medbundles"]["title"] = f"{words[0].upper()}{words[1:]} ({NOT_TRAINED})"
     path.write_text(format_text(json.dumps(metadata, ensure_ascii=False)), encoding="utf-8")
 
 
