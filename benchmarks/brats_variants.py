@@ -3,6 +3,7 @@
 Shapes: B batch, C contrasts, S slices of context, X and Y the axes of a slice.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from paired_tables import REFERENCE_WEIGHTS, Row
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medbundles.contrasts import CONTRASTS
 from medbundles.weights import load_state, read_tensors
 from medbundles.zoo.find import add_to_path, find_bundle
 from medbundles.zoo.workflows import read_config, training_stages
@@ -52,6 +54,7 @@ def variants() -> dict[str, Row]:
                 "_target_": "brats_variants.DirectUNets",
                 "width": "$2 * @imputer_width",
                 "slices": "@imputer_slices",
+                "fold": "@imputer_fold",
             },
             "dropout": 0.0,
             **{f"loss_weights#{name}": weight for name, weight in lone.items()},
@@ -102,15 +105,15 @@ class DirectUNets(nn.Module):
         width: channels at full resolution, doubled at each of four levels.
         contrasts: how many there are.
         slices: slices of context, odd.
+        fold: pixels a side that are taken together, as in `CollaGenerator`.
     """
 
-    def __init__(self, width: int = 16, contrasts: int = 4, *, slices: int = 1) -> None:
+    def __init__(self, width: int = 16, contrasts: int = 4, *, slices: int = 1, fold: int = 1) -> None:
         super().__init__()
-        self.contrasts, self.slices = contrasts, slices
+        self.contrasts, self.slices, self.fold = contrasts, slices, fold
         features = [*(width * 2**level for level in range(LEVELS + 1)), width]
-        self.networks = nn.ModuleList(
-            BasicUNet(2, (contrasts - 1) * slices, 1, features) for _ in range(contrasts)
-        )
+        planes = (contrasts - 1) * slices * fold**2
+        self.networks = nn.ModuleList(BasicUNet(2, planes, fold**2, features) for _ in range(contrasts))
 
     def forward(
         self, images: Tensor, target: Tensor | int, present: Tensor | Sequence[bool] | None = None
@@ -134,27 +137,44 @@ class DirectUNets(nn.Module):
         """Images that lack the same contrast."""
         height, width = seen.shape[2:]
         others = [k for k in range(seen.shape[1]) if k // self.slices != target]
-        padded = functional.pad(seen[:, others], (0, -width % 2**LEVELS, 0, -height % 2**LEVELS))
-        return self.networks[target](padded)[..., :height, :width]
+        step = self.fold * 2**LEVELS
+        padded = functional.pad(seen[:, others], (0, -width % step, 0, -height % step))
+        made = self.networks[target](functional.pixel_unshuffle(padded, self.fold))
+        return functional.pixel_shuffle(made, self.fold)[..., :height, :width]
 
 
 def load_imputer(path: Path) -> nn.Module:
-    """The imputer of a weights file; kind, width, context and attention are read off the weights."""
+    """The imputer of a weights file; its kind, size and parts are read off the weights."""
     state = part_of(read_tensors(path, "cpu"), "imputer")
-    if any(key.startswith("networks.") for key in state):
-        first = state["networks.0.conv_0.conv_0.conv.weight"]
-        network: nn.Module = DirectUNets(len(first), slices=first.shape[1] // 3)
-    else:
-        first = state["encoders.0.first.weight"]
-        attention = any(key.startswith("attentions.") for key in state)
-        network = CollaGenerator(len(first) // 4, slices=first.shape[1], attention=attention)
+    direct = any(key.startswith("networks.") for key in state)
+    network = _unets_of(state) if direct else _generator_of(state)
     load_state(network, state, source=str(path))
     return network.eval()
 
 
+def _unets_of(state: Mapping[str, Tensor]) -> nn.Module:
+    first = state["networks.0.conv_0.conv_0.conv.weight"]
+    fold = math.isqrt(len(state["networks.0.final_conv.weight"]))
+    return DirectUNets(len(first), slices=first.shape[1] // (len(CONTRASTS) - 1) // fold**2, fold=fold)
+
+
+def _generator_of(state: Mapping[str, Tensor]) -> nn.Module:
+    first, fold = state["encoders.0.first.weight"], math.isqrt(len(state["last.weight"]))
+    return CollaGenerator(
+        len(first) // len(CONTRASTS),
+        levels=len({key.split(".")[1] for key in state if key.startswith("encoders.")}),
+        slices=first.shape[1] // fold**2,
+        attention=any(key.startswith("attentions.") for key in state),
+        norm="instance" if "encoders.0.norms.0.weight" in state else "none",
+        fold=fold,
+    )
+
+
 def load_segmenter(path: Path) -> Segmenter:
-    """The segmenter of a weights file; its width is read off the weights."""
+    """The segmenter of a weights file; width and fold are read off the weights."""
     state = part_of(read_tensors(path, "cpu"), "segmenter")
-    network = Segmenter(width=len(state["convInit.conv.weight"]))
+    first = state["convInit.conv.weight"]
+    fold = round((first.shape[1] / len(CONTRASTS)) ** (1 / 3))
+    network = Segmenter(width=len(first), fold=fold)
     load_state(network, state, source=str(path))
     return network.eval()

@@ -59,9 +59,17 @@ def demo(bundle: str = "", *, output: str = "demo", **knobs: Any) -> int:
         bundle: one bundle; all if it is left out.
         output: the folder for results, previews and index.html.
     """
+    from medbundles.errors import OverrideError
     from medbundles.zoo.demo import comparisons, run_demo
     from medbundles.zoo.workflows import INFERENCE
 
+    if own := [name for name in ("dataset_dir", "output_dir") if name in knobs]:
+        raise OverrideError(
+            f"--{own[0]} for a demo, which makes its own case",
+            expected="--output for the folder of the results",
+            source=f"option {own[0]}",
+            advice="medbundles predict runs a bundle on your images",
+        )
     folders = [find.find_bundle(bundle)] if bundle else find.bundle_folders()
     for folder in folders:
         _checked(folder, INFERENCE, knobs)

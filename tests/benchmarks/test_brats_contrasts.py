@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -62,7 +63,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def imputer(**options: bool) -> CollaGenerator:
+def imputer(**options: Any) -> CollaGenerator:
     torch.manual_seed(0)
     return CollaGenerator(2, slices=3, **options).eval()
 
@@ -91,11 +92,25 @@ def table(path: Path) -> list[dict[str, str]]:
 # --- ways of coping ---
 
 
-@pytest.mark.parametrize("made", [imputer(), imputer(attention=False), DirectUNets(4, slices=3)])
+FOLDED = {"levels": 3, "norm": "none", "fold": 2}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        imputer(),
+        imputer(attention=False),
+        imputer(**FOLDED),
+        DirectUNets(4, slices=3),
+        DirectUNets(4, slices=3, fold=2),
+    ],
+)
 def test_networks_are_built_from_their_weights_alone(made: torch.nn.Module, tmp_path: Path) -> None:
     write(made, tmp_path / "model.pt")
     found = load_imputer(tmp_path / "model.pt")
-    assert type(found) is type(made) and found.slices == 3
+    assert type(found) is type(made) and found.slices == 3 and found.fold == made.fold
+    x = torch.randn(1, 12, 64, 64)
+    torch.testing.assert_close(found(x, 1), made.eval()(x, 1))
     assert load_segmenter(tmp_path / "model.pt").init_filters == 8
 
 
@@ -198,7 +213,13 @@ def test_trained_variants_are_measured_and_what_is_known_is_not_measured_again(
     dataset: Path, tmp_path: Path
 ) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
-    small = {"imputer_width": 2, "segmenter_width": 8, "slice_px": 32, "slices_per_case": 1}
+    small = {
+        "imputer_width": 2,
+        "imputer_fold": 1,
+        "segmenter_width": 8,
+        "slice_px": 32,
+        "slices_per_case": 1,
+    }
     small["validation_cases"] = 1
     train(str(dataset), str(work), 1, only="unet", **small, **KNOBS)
     for name in ("segmenter", "dropout"):

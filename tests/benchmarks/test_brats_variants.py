@@ -44,9 +44,10 @@ def test_a_knob_of_the_imputer_is_not_given_to_the_segmenter(tmp_path: Path) -> 
     assert "slice_px" not in overrides("dropout", 0, tmp_path, knobs)
 
 
-def test_a_direct_unet_looks_at_the_other_contrasts_of_its_own_image_only() -> None:
+@pytest.mark.parametrize("fold", [1, 2])
+def test_a_direct_unet_looks_at_the_other_contrasts_of_its_own_image_only(fold: int) -> None:
     torch.manual_seed(0)
-    network = DirectUNets(4, slices=3).eval()
+    network = DirectUNets(4, slices=3, fold=fold).eval()
     x = torch.randn(3, 12, 32, 35)
     x[..., :4] = 0
     with torch.no_grad():
@@ -57,5 +58,5 @@ def test_a_direct_unet_looks_at_the_other_contrasts_of_its_own_image_only() -> N
         blind = network(changed, 2)
         torch.testing.assert_close(blind[..., 4:], network(x, 2)[..., 4:])
     assert together.shape == (3, 1, 32, 35) and (together[..., :4] == 0).all()
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-3)
     assert not torch.allclose(together[:1], network(x[:1], 0))

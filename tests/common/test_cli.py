@@ -64,6 +64,7 @@ def test_help_on_a_bundle_lists_its_options(capsys: pytest.CaptureFixture[str]) 
         (["list", "--al"], "unknown option --al"),
         (["check", "--alll"], "did you mean --all?"),
         (["demo", "--otput", "x"], "did you mean --output?"),
+        (["demo", "--output_dir", "x"], "--output for the folder"),
         (["simulate", BUNDLE], "OUTPUT is missing"),
         (["info", BUNDLE, "more"], "'more' is too much"),
         (["info", "nothing_like_it"], "no bundle 'nothing_like_it'"),

@@ -110,7 +110,7 @@ class RandSlicesd(RandomizableTransform, MapTransform):
             volume = torch.as_tensor(data[key]).as_subclass(Tensor)
             near = volume[..., max(0, place - self.slices) : place + self.slices + 1]
             context = with_neighbours(near[None], self.slices)[0][..., min(place, self.slices)]
-            cut = cut_or_pad(context, self.size, corner)
+            cut = _single(cut_or_pad(context, self.size, corner))
             item[key] = cut.flip(1) if mirror else cut
         return item
 
@@ -182,4 +182,9 @@ class RandPatchesd(RandomizableTransform, MapTransform):
         starts = [min(max(c - w // 2, 0), n - w) for c, w, n in zip(centre, self.size, shape, strict=True)]
         cut = (slice(None), *(slice(s, s + w) for s, w in zip(starts, self.size, strict=True)))
         flips = [axis for axis in (1,) if self.R.random() < 0.5]
-        return {key: volume[cut].flip(flips).contiguous() for key, volume in volumes.items()}
+        return {key: _single(volume[cut].flip(flips)).contiguous() for key, volume in volumes.items()}
+
+
+def _single(volume: Tensor) -> Tensor:
+    """Volumes may be kept in 16 bits; they are not to be computed with in those."""
+    return volume.float() if volume.is_floating_point() else volume

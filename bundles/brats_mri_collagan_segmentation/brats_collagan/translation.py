@@ -24,9 +24,9 @@ class CollaTranslation:
 
     * `target` (B), which contrast that is; `present` (B, C), which are shown instead;
     * `original`, `imputed` (B, 1, X, Y): the contrast left out and what the generator makes of the rest;
-    * `others` (B, C - 1), `rest`, `cycled` (B, C - 1, X, Y): which the other contrasts are, these, and what
-      the generator makes of each when the imputed contrast stands for the original (the multiple cycle);
-    * `fakes` (B * C, 1, X, Y) of contrasts `fake_contrasts` (B * C): `imputed` and `cycled` in one batch;
+    * `others` (B, N), `rest`, `cycled` (B, N, X, Y): other contrasts, by number, as they are, and as the
+      generator makes each when the imputed contrast stands for the original (the multiple cycle);
+    * `fakes` (B * (1 + N), 1, X, Y) of contrasts `fake_contrasts`: `imputed` and `cycled` in one batch;
     * `reals` (B * C, 1, X, Y) of contrasts `real_contrasts` (B * C): all originals.
 
     Only what a loss reads is computed: without cycle terms, judge `imputed` of contrasts `target`.
@@ -38,6 +38,7 @@ class CollaTranslation:
         slices: slices of context of each.
         targets: those that may be left out; all unless given. One alone trains a network for that contrast.
         dropout: how often a further contrast is missing in the input of `imputed`.
+        cycles: N, how many of the other contrasts each image of the cycle draws; all C - 1 unless given.
     """
 
     def __init__(
@@ -49,11 +50,12 @@ class CollaTranslation:
         slices: int = 1,
         targets: Sequence[int] | None = None,
         dropout: float = 0.0,
+        cycles: int | None = None,
     ) -> None:
         self.image, self.generator = image, generator
         self.contrasts, self.slices = contrasts, slices
         self.targets = list(range(contrasts)) if targets is None else list(targets)
-        self.dropout = dropout
+        self.dropout, self.cycles = dropout, contrasts - 1 if cycles is None else cycles
 
     def images(self, batch: Mapping[str, Any], generators: Mapping[str, torch.nn.Module]) -> Images:
         """Returns the batch, what was drawn, and the recipes of all other images.
@@ -82,14 +84,18 @@ class CollaTranslation:
         return Images(given, recipes)
 
     def _draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Target (B), the other contrasts (B, C - 1), and which of all are present (B, C)."""
+        """Target (B), other contrasts for the cycle (B, N), and which of all are present (B, C)."""
         target = torch.tensor(self.targets)[torch.randint(len(self.targets), (count,))]
         every = torch.arange(self.contrasts).expand(count, -1)
         others = every[every != target[:, None]].view(count, -1)
         present = every != target[:, None]
         further = others.gather(1, torch.randint(self.contrasts - 1, (count, 1)))
         dropped = torch.rand(count, 1) < self.dropout
-        return target, others, present & ~(dropped & (every == further))
+        present = present & ~(dropped & (every == further))
+        if self.cycles < self.contrasts - 1:
+            order = torch.rand(count, self.contrasts - 1).argsort(1)
+            others = others.gather(1, order[:, : self.cycles])
+        return target, others, present
 
     def _of(self, whole: Tensor, contrasts: Tensor) -> Tensor:
         """The middle slices (B, N, X, Y) of the contrasts (B, N)."""
@@ -97,10 +103,10 @@ class CollaTranslation:
         return slices.gather(1, contrasts[:, :, None, None].expand(-1, -1, *slices.shape[2:]))
 
     def _cycle(self, network: torch.nn.Module, images: ImageMap) -> Tensor:
-        """Each of the other contrasts (B, C - 1, X, Y) from the imputed one and the originals that remain."""
+        """Each of `others` (B, N, X, Y) from the imputed contrast and the originals that remain."""
         completed = complete(images[self.image], images["target"], images["imputed"], slices=self.slices)
         others = images["others"]
-        answer = network(completed.repeat_interleave(self.contrasts - 1, 0), others.flatten())
+        answer = network(completed.repeat_interleave(self.cycles, 0), others.flatten())
         return answer.view(*others.shape, *answer.shape[2:])
 
 
