@@ -27,9 +27,10 @@ def generator(**options: Any) -> CollaGenerator:
     return CollaGenerator(**({"width": 4, "levels": 2} | options))
 
 
+@pytest.mark.parametrize("fold", [1, 2])
 @pytest.mark.parametrize("size", [(40, 40), (37, 50), (16, 33)])
-def test_a_contrast_of_any_size_comes_on_the_grid_of_the_rest(size: tuple[int, int]) -> None:
-    assert generator()(torch.randn(2, 4, *size), 1).shape == (2, 1, *size)
+def test_a_contrast_of_any_size_comes_on_the_grid_of_the_rest(size: tuple[int, int], fold: int) -> None:
+    assert generator(fold=fold)(torch.randn(2, 4, *size), 1).shape == (2, 1, *size)
 
 
 @pytest.mark.parametrize("present", PATTERNS)
@@ -39,10 +40,14 @@ def test_with_any_contrasts_missing_the_answer_is_finite(present: tuple[bool, ..
         assert network(brains(), target, present).isfinite().all()
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize(
+    "options", [{"norm": "instance"}, {"norm": "batch"}, {"norm": "none"}, {"slices": 1, "fold": 2}]
+)
 @pytest.mark.parametrize("rubbish", [1e6, float("nan")])
-def test_what_stands_in_place_of_a_missing_contrast_is_not_looked_at(norm: str, rubbish: float) -> None:
-    network, images = generator(norm=norm).eval(), brains()
+def test_what_stands_in_place_of_a_missing_contrast_is_not_looked_at(
+    options: dict[str, Any], rubbish: float
+) -> None:
+    network, images = generator(**options).eval(), brains()
     soiled = images.clone()
     soiled[:, [1, 2]] = rubbish
     present = [True, True, False, True]  # 1 is the target

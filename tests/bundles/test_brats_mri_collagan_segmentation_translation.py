@@ -53,6 +53,25 @@ def test_the_multiple_cycle_leaves_out_each_other_contrast_beside_the_imputed_on
     assert images["real_contrasts"].tolist() == [0, 1, 2, 3]
 
 
+def test_a_cycle_through_one_drawn_contrast_goes_through_each_as_often() -> None:
+    torch.manual_seed(0)
+    step = CollaTranslation(cycles=1)
+    images = step.images(
+        {"image": constant([1.0, 2.0, 4.0, 8.0]).expand(3000, -1, -1, -1)}, {"imputer": Named()}
+    )
+    target, others = images["target"], images["others"]
+    assert others.shape == (3000, 1) and not (others[:, 0] == target).any()
+    pairs = torch.bincount(4 * target + others[:, 0], minlength=16).view(4, 4)
+    assert pairs[~torch.eye(4).bool()].tolist() == pytest.approx([250] * 12, abs=60)
+    assert images["cycled"].shape == images["rest"].shape == (3000, 1, 8, 8)
+    values = torch.tensor([1.0, 2.0, 4.0, 8.0])
+    imputed = target + 10 * (15 - values[target])
+    seen = imputed + 15 - values[target] - values[others[:, 0]]
+    torch.testing.assert_close(images["cycled"][:, 0, 0, 0], others[:, 0] + 10 * seen)
+    assert images["fakes"].shape == (6000, 1, 8, 8)
+    assert images["fake_contrasts"][:2].tolist() == [target[0], others[0, 0]]
+
+
 def test_only_what_is_read_is_computed() -> None:
     network = Named()
     images = CollaTranslation().images({"image": brains(2)}, {"imputer": network})
