@@ -27,6 +27,7 @@ Key = tuple[str, float]  # setting and strength
 ORIGIN: Point = (1.0, 0.0)  # the input
 RESAMPLES = 500
 LOWEST_DB = -3.0  # in the picture
+COLOURS = (*LABEL_COLOURS, "#98A2B0", WHITE)  # of the curves; the last is ours
 SIZE, MARGINS = (1000, 720), (90, 40, 260, 80)  # left, top, right, bottom
 
 
@@ -48,20 +49,25 @@ class Verdict:
     """How a curve compares with another.
 
     Attributes:
-        outside: it has more gain than the other at each of its points.
-        least: the smallest lead, over its points beyond half of its largest gain, dB at equal recovery.
+        worst: the smallest lead over all of its points, dB at equal recovery.
+        least: the smallest over its points beyond half of its largest gain.
         lead: the lead of its last point (strength 1).
         lower, upper: 95 % limits of `lead`, by resampling slices; None with fewer than 3.
         recovery: by how much more of the lesions it keeps than the other at the gain of its last point, None
             where the other does not reach that gain.
     """
 
-    outside: bool
+    worst: float
     least: float
     lead: float
     lower: float | None
     upper: float | None
     recovery: float | None
+
+    @property
+    def outside(self) -> bool:
+        """It has more gain than the other at each of its points."""
+        return self.worst > 0
 
 
 def best_gain(lines: Iterable[Line], recovery: float) -> float:
@@ -78,8 +84,8 @@ def best_recovery(lines: Iterable[Line], gain: float) -> float:
     return max((_highest(line, gain, most=np.inf) for line in turned), default=-np.inf)
 
 
-def compare(ours: Line, rival: Sequence[Line]) -> tuple[bool, float, float, float | None]:
-    """`outside`, `least`, `lead` and `recovery` of a `Verdict`.
+def compare(ours: Line, rival: Sequence[Line]) -> tuple[float, float, float, float | None]:
+    """`worst`, `least`, `lead` and `recovery` of a `Verdict`.
 
     Args:
         ours: from weak to full strength, without the input itself.
@@ -89,7 +95,7 @@ def compare(ours: Line, rival: Sequence[Line]) -> tuple[bool, float, float, floa
     strong = [lead for lead, (_, gain) in zip(leads, ours, strict=True) if gain >= ours[-1][1] / 2]
     kept = min(ours[-1][0], 1.0) - best_recovery(rival, ours[-1][1])
     return (
-        all(lead > 0 for lead in leads),
+        min(leads),
         min(strong, default=leads[-1]),
         leads[-1],
         kept if np.isfinite(kept) else None,
@@ -130,8 +136,9 @@ def describe(name: str, verdict: Verdict) -> str:
         if verdict.recovery is None
         else f"and {verdict.recovery:+.3f} recovery at equal gain"
     )
-    lead = f"{verdict.lead:+.2f} dB at equal recovery{limits}, at least {verdict.least:+.2f}"
-    return f"{where} {name}: {lead}; {kept}"
+    lead = f"{verdict.lead:+.2f} dB at equal recovery{limits}"
+    least = f"at least {verdict.least:+.2f} beyond half of our gain and {verdict.worst:+.2f} anywhere"
+    return f"{where} {name}: {lead}, {least}; {kept}"
 
 
 def draw(curves: Mapping[str, Curves], path: Path, title: str) -> None:
@@ -141,7 +148,7 @@ def draw(curves: Mapping[str, Curves], path: Path, title: str) -> None:
     overlay = Overlay(SIZE)
     axes.draw(overlay, title)
     for index, (name, one) in enumerate(curves.items()):
-        colour = LABEL_COLOURS[index % len(LABEL_COLOURS)] if index < len(LABEL_COLOURS) else WHITE
+        colour = COLOURS[min(index, len(COLOURS) - 1)]
         for line in one.blends:
             for part in axes.visible(line):
                 overlay.dashed(part, colour, dash=4)
@@ -204,7 +211,7 @@ def _curves(table: _Table, cases: np.ndarray | None = None) -> Curves:
 
 def _figures(
     own: _Table, other: _Table, blended: bool, cases: np.ndarray
-) -> tuple[bool, float, float, float | None]:
+) -> tuple[float, float, float, float | None]:
     ours = _curves(own, cases).blends[0][1:]
     curves = _curves(other, cases)
     rival = (curves.sweep, *curves.blends) if blended else (curves.sweep,)

@@ -42,22 +42,22 @@ def test_best_gain_is_read_between_the_points() -> None:
 
 
 def test_a_curve_above_another_is_outside_it_by_as_much_as_by_hand() -> None:
-    outside, least, lead, recovery = compare(((0.98, 1.0), (0.95, 4.0)), [RIVAL])
-    assert outside
+    worst, least, lead, recovery = compare(((0.98, 1.0), (0.95, 4.0)), [RIVAL])
+    assert worst == pytest.approx(1.0 - 0.4)
     assert (least, lead) == pytest.approx((3.0, 3.0))
     assert recovery == pytest.approx(0.95 - (0.9 - 0.4 * 2 / 3))
 
 
 def test_a_curve_that_crosses_another_is_not_outside_it() -> None:
-    outside, least, lead, _ = compare(((0.95, 2.0), (0.7, 3.0)), [RIVAL])
-    assert not outside
+    worst, least, lead, _ = compare(((0.95, 2.0), (0.7, 3.0)), [RIVAL])
+    assert worst == pytest.approx(-0.5)
     assert (least, lead) == pytest.approx((-0.5, -0.5))
 
 
 def test_decibels_for_erased_lesions_do_not_count() -> None:
     eraser = ((1.0, 0.0), (0.99, 0.1), (0.2, 9.0))
-    outside, _, lead, recovery = compare(((0.95, 3.0),), [eraser])
-    assert outside
+    worst, _, lead, recovery = compare(((0.95, 3.0),), [eraser])
+    assert worst == lead
     assert lead == pytest.approx(3 - (0.1 + 8.9 * 0.04 / 0.79))
     assert recovery > 0.2
 

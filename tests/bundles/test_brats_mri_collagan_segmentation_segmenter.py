@@ -109,7 +109,7 @@ def test_the_segmenter_learns_nested_regions_with_its_branch() -> None:
         [{"image": x, "label": regions}] * 30,
         network,
         torch.optim.Adam(network.parameters(), lr=0.01),
-        RegionLoss(),
+        RegionLoss(entropy_weight=1.0),
     )
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda e: losses.append(e.state.output[0]["loss"]))
     engine.run()
