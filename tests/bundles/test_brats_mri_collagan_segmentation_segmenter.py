@@ -106,7 +106,7 @@ def test_the_segmenter_learns_nested_regions_with_its_branch() -> None:
     engine = SupervisedTrainer(
         "cpu",
         1,
-        [{"image": x, "label": regions}] * 30,
+        [{"image": x, "label": regions}] * 60,
         network,
         torch.optim.Adam(network.parameters(), lr=0.01),
         RegionLoss(entropy_weight=1.0),
