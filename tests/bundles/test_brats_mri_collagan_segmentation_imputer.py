@@ -33,6 +33,13 @@ def test_a_contrast_of_any_size_comes_on_the_grid_of_the_rest(size: tuple[int, i
     assert generator(fold=fold)(torch.randn(2, 4, *size), 1).shape == (2, 1, *size)
 
 
+def test_a_new_network_that_folds_answers_alike_for_the_pixels_of_a_block() -> None:
+    answer = generator(fold=2)(torch.randn(1, 4, 32, 32), 2)
+    assert answer.std() > 0
+    for corner in (answer[..., 1::2, ::2], answer[..., ::2, 1::2], answer[..., 1::2, 1::2]):
+        torch.testing.assert_close(corner, answer[..., ::2, ::2])
+
+
 @pytest.mark.parametrize("present", PATTERNS)
 def test_with_any_contrasts_missing_the_answer_is_finite(present: tuple[bool, ...]) -> None:
     network = generator()

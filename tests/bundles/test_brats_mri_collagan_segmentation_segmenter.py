@@ -70,6 +70,7 @@ def test_folding_answers_for_every_voxel_and_sees_an_eighth_of_them() -> None:
     logits, error, _ = network(x)
     assert logits.shape == regions.shape and sizes == [(2, 32, 8, 8, 8)]
     assert network.segmenter(x[..., :13, :11, :15]).shape == (2, 3, 13, 11, 15)
+    torch.testing.assert_close(logits[..., 1::2, ::2, 1::2], logits[..., ::2, 1::2, ::2])  # when it is new
     for parameter in network.branch.up[-1].parameters():
         nn.init.zeros_(parameter)  # an empty reconstruction
     _, error, _ = network(x)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brats_collagan.folding import start_alike
 from medbundles.inferers import SlicewiseInferer
 
 NORMS = {
@@ -132,6 +133,7 @@ class CollaGenerator(nn.Module):
             for channels in reversed(theirs)
         )
         self.last = nn.Conv2d(theirs[0], fold**2, 1)
+        start_alike(self.last, fold**2)
         self.to(memory_format=torch.channels_last)  # several times as fast on processors in bfloat16
 
     def forward(

@@ -14,6 +14,8 @@ from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brats_collagan.folding import start_alike
+
 NORM = ("GROUP", {"num_groups": 8})
 NARROW = 16  # channels before the latent variables, as in the paper
 RARE = -4.0  # logit that answers begin with: a voxel in fifty is tumour
@@ -56,6 +58,7 @@ class Segmenter(SegResNet):
             blocks_up=(1,) * (len(blocks) - 1),
         )
         nn.init.constant_(self.conv_final[-1].conv.bias, RARE)
+        start_alike(self.conv_final[-1].conv, fold**3)
         self.fold, self.step = fold, fold * 2 ** (len(blocks) - 1)
 
     def forward(self, x: Tensor) -> Tensor:
