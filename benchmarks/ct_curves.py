@@ -27,7 +27,7 @@ Key = tuple[str, float]  # setting and strength
 ORIGIN: Point = (1.0, 0.0)  # the input
 RESAMPLES = 500
 LOWEST_DB = -3.0  # in the picture
-COLOURS = (*LABEL_COLOURS, "#98A2B0", WHITE)  # of the curves; the last is ours
+COLOURS = (*LABEL_COLOURS, "#98A2B0")  # of the curves; ours is white
 SIZE, MARGINS = (1000, 720), (90, 40, 260, 80)  # left, top, right, bottom
 
 
@@ -141,14 +141,14 @@ def describe(name: str, verdict: Verdict) -> str:
     return f"{where} {name}: {lead}, {least}; {kept}"
 
 
-def draw(curves: Mapping[str, Curves], path: Path, title: str) -> None:
+def draw(curves: Mapping[str, Curves], path: Path, title: str, *, ours: str | None) -> None:
     """Draws gain against recovery; what is blended with its input is dashed."""
     picture = Image.new("RGB", SIZE, BLACK)
     axes = _Axes([ORIGIN, *(point for one in curves.values() for point in one.sweep)])
     overlay = Overlay(SIZE)
     axes.draw(overlay, title)
     for index, (name, one) in enumerate(curves.items()):
-        colour = COLOURS[min(index, len(COLOURS) - 1)]
+        colour = WHITE if name == ours else COLOURS[index % len(COLOURS)]
         for line in one.blends:
             for part in axes.visible(line):
                 overlay.dashed(part, colour, dash=4)
@@ -277,4 +277,4 @@ class _Axes:
         overlay.text(
             (middle[0], middle[1] + 46), "lesion recovery (1 = kept, 0 = erased)", WHITE, anchor="mm"
         )
-        overlay.text((16, MARGINS[1] - 2), "gain dB", WHITE)
+        overlay.text((16, MARGINS[1] - 20), "gain dB", WHITE)

@@ -33,7 +33,7 @@ def write_report(rows: list[Row], patches: Patched, job: Job, folder: Path) -> d
     if observed:
         write_rows(observed, folder / f"{name}_detectability.csv")
     title = f"{100 * job.main_dose:g} % dose, {job.scanner} scanner, {_patients(rows)}"
-    draw(curves_of(main), folder / f"{name}_curve.png", title)
+    draw(curves_of(main), folder / f"{name}_curve.png", title, ours=ours)
     with atomic_path(folder / f"{name}.md") as path:
         path.write_text(page(summaries, observed, verdicts, job, _patients(rows)), encoding="utf-8")
     for rival, verdict in verdicts.items():

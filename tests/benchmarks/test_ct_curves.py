@@ -88,8 +88,8 @@ def test_curves_run_from_the_input_through_the_means() -> None:
     np.testing.assert_allclose(curves["full"].blends, [[ORIGIN, (0.975, 2.5), (0.95, 4.0)]])
 
 
-def test_picture_shows_every_method_in_its_colour(tmp_path: Path) -> None:
-    draw(curves_of(table()), tmp_path / "curve.png", "by hand")
+def test_picture_shows_every_method_in_its_colour_and_ours_in_white(tmp_path: Path) -> None:
+    draw(curves_of(table()), tmp_path / "curve.png", "by hand", ours="full")
     picture = np.asarray(Image.open(tmp_path / "curve.png").convert("RGB")).reshape(-1, 3).astype(int)
-    for colour in ((0xFF, 0xB0, 0x00), (0x39, 0xB8, 0xFF)):
+    for colour in ((0xFF, 0xB0, 0x00), (0xFF, 0xFF, 0xFF)):
         assert (np.abs(picture - colour).max(axis=1) < 12).sum() > 100

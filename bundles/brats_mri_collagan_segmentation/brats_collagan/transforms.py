@@ -60,10 +60,8 @@ class WithholdNamedd(MapTransform):
         image_key: the contrasts (C, X, Y, Z).
     """
 
-    def __init__(
-        self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, image_key: str = "image") -> None:
+        super().__init__(keys)
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
