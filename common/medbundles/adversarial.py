@@ -22,7 +22,7 @@ plain components of a JSON configuration:
                 "real": "routine", "fake": "fake_routine", "pool": "@pool_routine"}}}
 
 An optimizer takes `{"_target_": "medbundles.adversarial.parameters", "networks": "@generators"}`. Terms that
-are left out or have weight 0 cost nothing: a GAN without cycle never runs the backward generator, and without
+are left out, have weight 0 or join `Later` cost nothing: a GAN without cycle never runs the backward generator, and without
 judgements this is a supervised trainer for networks that return images.
 
 A discriminator as in the papers (4x4 kernels, 64-128-256-512-1, the first three with stride 2) is MONAI's
@@ -56,7 +56,9 @@ from medbundles.adversarial_terms import (
     FunctionTerm,
     Judgement,
     L1Term,
+    Later,
     Term,
+    answer_of,
     scores_of,
 )
 from medbundles.devices import choose_device
@@ -77,8 +79,10 @@ __all__ = [
     "Images",
     "Judgement",
     "L1Term",
+    "Later",
     "LossLog",
     "Term",
+    "answer_of",
     "batch_on_device",
     "frozen",
     "parameters",
@@ -164,11 +168,11 @@ class AdversarialTrainer(Trainer):
             with self._autocast():
                 images = self.step.images(batch, self.generators)
                 images = images if isinstance(images, Images) else Images(images)
-                values = evaluate(self.terms, images, networks)
+                values = evaluate(self.terms, images, networks, self.state.epoch)
             numbers = self._descend("generator", self.terms, values)
         images = images.detached()
         with self._autocast():
-            values = evaluate(self.judgements, images, networks)
+            values = evaluate(self.judgements, images, networks, self.state.epoch)
         numbers |= self._descend("discriminator", self.judgements, values)
         self.state.output = joined(numbers, images.made())
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
@@ -247,9 +251,12 @@ class AdversarialTrainer(Trainer):
                 )
 
 
-def evaluate(terms: Mapping[str, Term], images: Images, networks: Networks) -> dict[str, torch.Tensor]:
-    """Returns the value of each term that has a weight."""
-    return {name: term(images, networks) for name, term in terms.items() if term.weight}
+def evaluate(
+    terms: Mapping[str, Term], images: Images, networks: Networks, epoch: int
+) -> dict[str, torch.Tensor]:
+    """Returns the value of each term that has a weight, and has joined by this epoch (see `Later`)."""
+    joined = {name: term for name, term in terms.items() if epoch > getattr(term, "after", 0)}
+    return {name: term(images, networks) for name, term in joined.items() if term.weight}
 
 
 def joined(numbers: dict[str, float], images: dict[str, torch.Tensor]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Images(Mapping[str, torch.Tensor]):
     def __init__(self, given: Mapping[str, Any], recipes: Mapping[str, Recipe] | None = None) -> None:
         self._made = {name: full_precision(value) for name, value in given.items()}
         self._recipes = dict(recipes or {})
+        self._answers: dict[tuple[int, str], Any] = {}
 
     def __getitem__(self, name: str) -> torch.Tensor:
         if name not in self._made:
@@ -46,6 +47,20 @@ class Images(Mapping[str, torch.Tensor]):
     def made(self) -> dict[str, torch.Tensor]:
         """Returns the images of the batch and those made so far, cut off from the graph."""
         return {k: v.detach() for k, v in self._made.items() if isinstance(v, torch.Tensor)}
+
+    def answer(self, network: torch.nn.Module, name: str) -> Any:
+        """Returns what a network says of an image; it runs once, however many losses ask."""
+        key = id(network), name
+        if key not in self._answers:
+            self._answers[key] = network(self[name])
+        return self._answers[key]
+
+    def answer(self, network: torch.nn.Module, name: str) -> Any:
+        """Returns what a network says of an image; it runs once, however many losses ask."""
+        key = id(network), name
+        if key not in self._answers:
+            self._answers[key] = network(self[name])
+        return self._answers[key]
 
     def detached(self) -> Images:
         """Returns the same images cut off from the graph; what is made later is made without gradients."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from monai.losses import PatchAdversarialLoss
 
-from medbundles.adversarial_images import ImagePool, named
+from medbundles.adversarial_images import ImagePool, Images, named
 from medbundles.adversarial_networks import Networks
 
 ImageMap = Mapping[str, torch.Tensor]
@@ -76,6 +76,37 @@ def scores_of(answer: Any, head: str | int | None = None) -> Any:
     return answer[-1] if isinstance(answer, list) else answer
 
 
+class Later:
+    """A term that joins in when the training has gone on for a while.
+
+    Args:
+        term: the loss.
+        after: epochs without it.
+    """
+
+    def __init__(self, term: Term, after: int) -> None:
+        self.term, self.after = term, int(after)
+
+    @property
+    def weight(self) -> float:
+        """Returns the term's own."""
+        return self.term.weight
+
+    def __call__(self, images: ImageMap, networks: Networks) -> torch.Tensor:
+        """Returns the term's own value."""
+        return self.term(images, networks)
+
+
+def answer_of(networks: Networks, discriminator: str, images: ImageMap, image: str) -> Any:
+    """Returns what a discriminator says of an image; for `Images`, several losses share one answer.
+
+    Raises:
+        BundleError: there is no discriminator, or no image, of that name.
+    """
+    network = named(networks, discriminator, "discriminator")
+    return images.answer(network, image) if isinstance(images, Images) else network(images[image])
+
+
 class AdversarialTerm:
     """How far a generated image is from being called real by a discriminator.
 
@@ -102,8 +133,8 @@ class AdversarialTerm:
 
     def __call__(self, images: ImageMap, networks: Networks) -> torch.Tensor:
         """Returns the loss of the generator."""
-        network = named(networks, self.discriminator, "discriminator")
-        return self.criterion(scores_of(network(images[self.image]), self.head), real=True, judging=False)
+        answer = answer_of(networks, self.discriminator, images, self.image)
+        return self.criterion(scores_of(answer, self.head), real=True, judging=False)
 
 
 class Judgement:
@@ -137,11 +168,12 @@ class Judgement:
     def __call__(self, images: ImageMap, networks: Networks) -> torch.Tensor:
         """Returns the loss of the discriminator; no gradient reaches a generator."""
         network = named(networks, self.discriminator, "discriminator")
-        real, fake = images[self.real].detach(), images[self.fake].detach()
+        fake = images[self.fake].detach()
         fake = fake if self.pool is None else self.pool(fake)
+        answers = (answer_of(networks, self.discriminator, images, self.real), True), (network(fake), False)
         return 0.5 * sum(
-            self.criterion(scores_of(network(image), self.head), real=is_real, judging=True)
-            for image, is_real in ((real, True), (fake, False))
+            self.criterion(scores_of(answer, self.head), real=is_real, judging=True)
+            for answer, is_real in answers
         )
 
 

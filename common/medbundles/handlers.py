@@ -217,11 +217,13 @@ class BestWeights:
     Args:
         network: the network to save, e.g. the averaged one.
         path: the weights file, tensors only.
+        anew: epoch after which the best of the epochs before no longer counts, since from then on something
+            else is trained for.
     """
 
-    def __init__(self, network: torch.nn.Module, path: str | os.PathLike) -> None:
+    def __init__(self, network: torch.nn.Module, path: str | os.PathLike, anew: int = 0) -> None:
         self.network = network
-        self.path = Path(path)
+        self.path, self.anew = Path(path), int(anew)
         self.best_metric: float | None = None
         self.best_epoch = -1
         self._engine: Engine | None = None
@@ -235,9 +237,10 @@ class BestWeights:
         """Compares the key metric with the best so far, and saves."""
         name = engine.state.key_metric_name
         metric = float(engine.state.metrics[name])
+        outdated = self.best_epoch <= self.anew < engine.state.epoch
         if not math.isfinite(metric):  # a first NaN would otherwise stay the best for ever
             logger.warning("%s is %s in epoch %d: not compared", name, metric, engine.state.epoch)
-        elif self.best_metric is None or engine.metric_cmp_fn(metric, self.best_metric):
+        elif self.best_metric is None or outdated or engine.metric_cmp_fn(metric, self.best_metric):
             self.best_metric, self.best_epoch = metric, engine.state.epoch
             self._tell_engine()
             if is_writer():

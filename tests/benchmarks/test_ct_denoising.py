@@ -47,7 +47,7 @@ def scene() -> Scene:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Simulated patients without noise: one to train on, two for the test."""
     root = tmp_path_factory.mktemp("data") / "tiny"
-    splits = {f"case{i}": split_of(f"simulated-tiny-case{i}", fractions=SHARES) for i in range(99)}
+    splits = {f"case{i}": split_of(f"case{i}", fractions=SHARES) for i in range(99)}
     names = [[name for name, found in splits.items() if found == split] for split in ("train", "test")]
     entries = []
     for seed, name in enumerate(names[0][:1] + names[1][:2]):

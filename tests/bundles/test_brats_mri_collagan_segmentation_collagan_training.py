@@ -38,12 +38,12 @@ def parts(**options: Any) -> dict[str, Any]:
             "fool": AdversarialTerm("judge", "fakes", weight=0.1),
             "cycle": L1Term("cycled", "rest", weight=10),
             "similarity": SsimTerm("cycled", "rest"),
-            "contrast": ContrastTerm("judge", "fakes", "fake_contrasts", weight=0.1),
+            "contrast": ContrastTerm("judge", "fakes", "judged_contrasts", weight=0.1),
             "direct": L1Term("imputed", "original", weight=10),
         },
         "judgements": {
             "judged": Judgement("judge", "reals", "fakes"),
-            "taught": ContrastTerm("judge", "reals", "real_contrasts"),
+            "taught": ContrastTerm("judge", "reals", "judged_contrasts"),
         },
     } | options
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bundles" / "brats_mri_collag
 
 from brats_phantoms import AFFINE, BUNDLE, phantom
 
-from brats_collagan.recipe import complete, judgements, terms
+from brats_collagan.recipe import complete, losses
 from medbundles.checks import OverrideError
 from medbundles.contrasts import CONTRASTS
 from medbundles.volume_order import DECATHLON_ORDER
@@ -23,10 +23,10 @@ from medbundles.zoo.workflows import run_workflow, training_stages
 
 
 def test_without_a_cycle_no_cycled_image_is_asked_for() -> None:
-    plain = {"cycle": 0.0, "similarity": 0.0}
-    assert terms(plain)["fool"].image == "imputed" and judgements(plain)["judged"].fake == "imputed"
-    assert terms()["fool"].image == "fakes" and judgements()["judged"].fake == "fakes"
-    assert terms()["direct"].weight == 0
+    plain, whole = losses({"cycle": 0.0, "similarity": 0.0}), losses()
+    assert plain["terms"]["fool"].term.image == plain["judgements"]["judged"].term.fake == "imputed"
+    assert whole["terms"]["fool"].term.image == whole["judgements"]["judged"].term.fake == "fakes"
+    assert whole["terms"]["direct"].weight == 0
     with pytest.raises(OverrideError, match="cylce"):
         complete({"cylce": 1})
 
@@ -62,9 +62,21 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train_imputer(cases: Path, output: Path, **knobs: Any) -> dict[str, Any]:
     options = {"dataset_dir": str(cases), "output_dir": str(output), "weights": str(output / "best.pt")}
     options |= {"device": "cpu", "spacing_mm": 4.0, "slice_px": 32, "slices_per_case": 1, "imputer_width": 2}
-    options |= {"validation_cases": 1, "val_interval": 1, "segmenter_width": 8}
+    options |= {"direct_epochs": 0, "validation_cases": 1, "val_interval": 1, "segmenter_width": 8}
     run_workflow(BUNDLE, training_stages(BUNDLE, "imputer")["imputer"], options | knobs, logging_file=False)
     return torch.load(output / "checkpoint.pt", weights_only=True)
+
+
+def test_the_direct_loss_is_alone_at_first_and_the_best_weights_are_chosen_anew(
+    cases: Path, tmp_path: Path
+) -> None:
+    first = train_imputer(cases, tmp_path, epochs=2, direct_epochs=2)
+    assert first["objects"]["best"]["best_epoch"] in (1, 2)
+    assert not first["objects"]["judge_adam"]["state"]  # the judge has taken no step
+    second = train_imputer(cases, tmp_path, epochs=3, direct_epochs=2, resume=True)
+    assert second["objects"]["best"]["best_epoch"] == 3
+    before, after = (run["objects"]["judge"].items() for run in (first, second))
+    assert any(not torch.equal(value, dict(after)[key]) for key, value in before)
 
 
 def test_the_imputer_trains_and_two_epochs_of_two_equal_one_of_one_and_one(

@@ -32,14 +32,26 @@ def test_slices_have_their_neighbours_and_show_brain() -> None:
     volume = torch.zeros(2, 20, 20, 12)
     volume[0, 4:16, 4:16, 2:10] = torch.arange(1.0, 9.0)
     volume[1] = 100 * volume[0]
-    cut = RandSlicesd(["image"], size=16, samples=30, slices=3).set_random_state(0)
-    for item in cut({"image": volume}):
+    cut = RandSlicesd(["image", "label"], size=16, samples=30, slices=3).set_random_state(0)
+    for item in cut({"image": volume, "label": torch.zeros(3, 20, 20, 12)}):
+        assert set(item) == {"image"}
         x = item["image"]
         assert x.shape == (6, 16, 16)
         below, middle, above = x[:3].amax((1, 2)).tolist()
         assert 1 <= middle <= 8
         assert below == (middle - 1) and above == ((middle + 1) if middle < 8 else 0)
         assert torch.equal(x[3:], 100 * x[:3])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_so_many_slices_are_drawn_from_the_tumour(share: float) -> None:
+    volume, regions = torch.zeros(1, 8, 8, 40), torch.zeros(3, 8, 8, 40)
+    volume[:] = torch.arange(1.0, 41.0)
+    regions[1, 4, 4, 30:34] = 1
+    cut = RandSlicesd(["image", "label"], size=8, samples=200, tumour_share=share).set_random_state(0)
+    places = [int(item["image"].max()) - 1 for item in cut({"image": volume, "label": regions})]
+    on_tumour = sum(30 <= place < 34 for place in places) / len(places)
+    assert abs(on_tumour - (share + 0.1 * (1 - share))) < 0.07  # by chance every tenth is
 
 
 def test_slices_without_brain_are_not_chosen() -> None:

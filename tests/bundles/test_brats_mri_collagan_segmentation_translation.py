@@ -48,9 +48,8 @@ def test_the_multiple_cycle_leaves_out_each_other_contrast_beside_the_imputed_on
     assert images["cycled"][0, :, 0, 0].tolist() == cycled
     assert images["fakes"].shape == images["reals"].shape == (4, 1, 8, 8)
     assert images["fakes"][:, 0, 0, 0].tolist() == [imputed, *cycled]
-    assert images["fake_contrasts"].tolist() == [1, 0, 2, 3]
-    assert images["reals"][:, 0, 0, 0].tolist() == [1, 2, 4, 8]
-    assert images["real_contrasts"].tolist() == [0, 1, 2, 3]
+    assert images["judged_contrasts"].tolist() == [1, 0, 2, 3]
+    assert images["reals"][:, 0, 0, 0].tolist() == [2, 1, 4, 8]
 
 
 def test_a_cycle_through_one_drawn_contrast_goes_through_each_as_often() -> None:
@@ -69,7 +68,8 @@ def test_a_cycle_through_one_drawn_contrast_goes_through_each_as_often() -> None
     seen = imputed + 15 - values[target] - values[others[:, 0]]
     torch.testing.assert_close(images["cycled"][:, 0, 0, 0], others[:, 0] + 10 * seen)
     assert images["fakes"].shape == (6000, 1, 8, 8)
-    assert images["fake_contrasts"][:2].tolist() == [target[0], others[0, 0]]
+    assert images["judged_contrasts"][:2].tolist() == [target[0], others[0, 0]]
+    torch.testing.assert_close(images["reals"][:, 0, 0, 0], values[images["judged_contrasts"]])
 
 
 def test_only_what_is_read_is_computed() -> None:

@@ -81,6 +81,16 @@ def test_images_cut_off_from_the_graph_have_no_gradient_whenever_they_were_made(
     assert cut["fake_low"].item() == 6
 
 
+def test_a_network_is_asked_once_about_an_image_and_again_when_it_is_cut_off_from_the_graph() -> None:
+    images, generators = translated()
+    judge = Affine(2.0, 0.0)
+    once = images.answer(judge, "fake_routine")
+    assert images.answer(judge, "fake_routine") is once and judge.calls == 1
+    assert images.answer(generators["down"], "fake_routine").item() == images["cycled_low"].item()
+    again = images.detached().answer(judge, "fake_routine")
+    assert judge.calls == 2 and again.item() == once.item()
+
+
 def test_half_precision_images_are_handed_on_in_float32_and_labels_as_they_are() -> None:
     half = torch.ones(2, dtype=torch.bfloat16)
     images = Images({"eager": half, "label": torch.ones(2, dtype=torch.uint8)}, {"lazy": lambda images: half})

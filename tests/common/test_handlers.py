@@ -327,6 +327,21 @@ def test_the_first_nan_is_not_the_best_for_ever(tmp_path: Path) -> None:
     assert not (tmp_path / "model.pt").exists()
 
 
+def test_the_best_weights_are_chosen_anew_when_something_else_is_trained_for(tmp_path: Path) -> None:
+    best, engine = BestWeights(Net(), tmp_path / "model.pt", anew=3), build(tmp_path, 1).best._engine
+    for epoch, error, chosen in [
+        (1, 0.5, 1),
+        (2, 0.3, 2),
+        (3, 0.4, 2),
+        (5, 0.9, 5),
+        (6, 0.95, 5),
+        (7, 0.8, 7),
+    ]:
+        engine.state.epoch, engine.state.metrics["mae"] = epoch, error
+        best(engine)
+        assert best.best_epoch == chosen
+
+
 def test_the_average_of_constant_weights_is_these_weights_and_lags_behind_a_jump() -> None:
     network = torch.nn.Linear(1, 1, bias=False)
     average = ExponentialMovingAverage(network, decay=0.5)

@@ -87,32 +87,40 @@ class RandSlicesd(RandomizableTransform, MapTransform):
     """Turns an item into a list of items with slices in context (C * S, N, N), cut, padded and mirrored.
 
     Args:
-        keys: contrasts (C, X, Y, Z), all cut alike.
+        keys: contrasts (C, X, Y, Z), then regions (R, X, Y, Z), which say where there is tumour and are
+            left out of the answer.
         size: pixels a side; a larger slice is cut at a random place, a smaller one padded with 0.
         samples: slices from each item.
         slices: slices of context.
+        tumour_share: share of the slices that are drawn from those with tumour, if there are any.
     """
 
-    def __init__(self, keys: KeysCollection, size: int = 192, samples: int = 4, *, slices: int = 1) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        size: int = 192,
+        samples: int = 4,
+        *,
+        slices: int = 1,
+        tumour_share: float = 0.7,
+    ) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, 1.0)
         self.size, self.samples, self.slices = int(size), int(samples), int(slices)
+        self.tumour_share = float(tumour_share)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
-        first = torch.as_tensor(data[self.keys[0]])
-        places = full_slices(first)
-        return [self._sample(data, int(self.R.choice(places))) for _ in range(self.samples)]
+        image, regions = (torch.as_tensor(data[key]).as_subclass(Tensor) for key in self.key_iterator(data))
+        brain = full_slices(image)
+        tumour = torch.nonzero((regions != 0).any(0).any(0).any(0)).flatten().tolist() or brain
+        places = [tumour if self.R.random() < self.tumour_share else brain for _ in range(self.samples)]
+        return [{self.keys[0]: self._sample(image, int(self.R.choice(place)))} for place in places]
 
-    def _sample(self, data: Mapping[Hashable, Any], place: int) -> dict[Hashable, Any]:
-        corner, mirror = self.R.random(2), self.R.random() < 0.5
-        item = {}
-        for key in self.key_iterator(data):
-            volume = torch.as_tensor(data[key]).as_subclass(Tensor)
-            near = volume[..., max(0, place - self.slices) : place + self.slices + 1]
-            context = with_neighbours(near[None], self.slices)[0][..., min(place, self.slices)]
-            cut = _single(cut_or_pad(context, self.size, corner))
-            item[key] = cut.flip(1) if mirror else cut
-        return item
+    def _sample(self, image: Tensor, place: int) -> Tensor:
+        near = image[..., max(0, place - self.slices) : place + self.slices + 1]
+        context = with_neighbours(near[None], self.slices)[0][..., min(place, self.slices)]
+        cut = _single(cut_or_pad(context, self.size, self.R.random(2)))
+        return cut.flip(1) if self.R.random() < 0.5 else cut
 
 
 def full_slices(volume: Tensor) -> list[int]:

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 
 import torch
 from monai.losses import DiceLoss
-from monai.metrics.regression import compute_ssim_and_cs
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medbundles.adversarial_images import named
+from medbundles.adversarial import answer_of
 
 Networks = Mapping[str, nn.Module]
 ImageMap = Mapping[str, Tensor]
@@ -54,10 +53,28 @@ def mean_ssim(image: Tensor, target: Tensor, data_range: float) -> Tensor:
     image, target = (x.flatten(0, 1)[:, None] for x in (image, target))
     edge = WINDOW // 2
     brain = (target != 0)[..., edge:-edge, edge:-edge]
-    raised = image + data_range / 2, target + data_range / 2
-    window = [WINDOW] * 2, [WINDOW_SD] * 2
-    similarity, _ = compute_ssim_and_cs(*raised, 2, *window, data_range=data_range)
+    similarity = ssim_of_windows(image + data_range / 2, target + data_range / 2, data_range)
     return 1 - ((1 - similarity) * brain).sum((1, 2, 3)) / brain.sum((1, 2, 3)).clamp_min(1)
+
+
+def ssim_of_windows(image: Tensor, target: Tensor, data_range: float) -> Tensor:
+    """The structural similarity (N, 1, X', Y') of all windows that lie whole in images (N, 1, X, Y).
+
+    The Gaussian window is applied along one axis after the other: a fifth of the time of MONAI's square one.
+    """
+    products = (image, target, image * image, target * target, image * target)
+    mean, wanted, square, wanted_square, product = _window_means(torch.cat(products)).chunk(5)
+    both, squares = mean * wanted, mean**2 + wanted**2
+    low, high = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    structure = (2 * (product - both) + high) / (square + wanted_square - squares + high)
+    return structure * (2 * both + low) / (squares + low)
+
+
+def _window_means(images: Tensor) -> Tensor:
+    places = torch.arange(WINDOW, device=images.device, dtype=images.dtype) - WINDOW // 2
+    weights = torch.exp(-((places / WINDOW_SD) ** 2) / 2)
+    weights = weights / weights.sum()
+    return functional.conv2d(functional.conv2d(images, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
 
 
 class ContrastTerm:
@@ -79,8 +96,8 @@ class ContrastTerm:
 
     def __call__(self, images: ImageMap, networks: Networks) -> Tensor:
         """Returns the cross entropy."""
-        network = named(networks, self.discriminator, "discriminator")
-        return functional.cross_entropy(network(images[self.image])[1].float(), images[self.contrast])
+        answer = answer_of(networks, self.discriminator, images, self.image)
+        return functional.cross_entropy(answer[1].float(), images[self.contrast])
 
 
 class RegionLoss(nn.Module):

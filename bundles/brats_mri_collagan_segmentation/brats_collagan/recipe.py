@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from brats_collagan.collagan import impute
 from brats_collagan.losses import ContrastTerm, SsimTerm
 from brats_collagan.translation import CollaTranslation
-from medbundles.adversarial import AdversarialTerm, Judgement, L1Term, parameters
+from medbundles.adversarial import AdversarialTerm, Judgement, L1Term, Later, parameters
 from medbundles.checks import OverrideError
 from medbundles.inferers import SlicewiseInferer
 from medbundles.weights import unwrapped
@@ -33,34 +33,33 @@ def step(slices: int = 1, dropout: float = 0.0, cycles: int = 1) -> CollaTransla
     return CollaTranslation("image", IMPUTER, slices=slices, dropout=dropout, cycles=cycles)
 
 
-def terms(weights: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """The losses of the generator; a weight of 0 leaves a loss out, at no cost.
+def losses(weights: Mapping[str, float] | None = None, alone: int = 0) -> dict[str, dict[str, Any]]:
+    """What the generator (`terms`) and the discriminator (`judgements`) are trained for.
 
     Args:
-        weights: of those that differ from the paper's. `adversarial`: of passing for real, first and cycled
-            outputs alike; `cycle`: of the absolute difference of the other contrasts after the multiple
-            cycle; `similarity`: of their structural dissimilarity; `naming`: of being taken for
-            another contrast; `direct`: of the absolute difference of the first output from the contrast that
-            was left out.
+        weights: of those that differ from the paper's; with 0 a loss is left out, at no cost. `adversarial`:
+            of passing for real, first and cycled outputs alike; `cycle`: of the absolute difference of the
+            other contrasts after the multiple cycle; `similarity`: of their structural dissimilarity;
+            `naming`: of being taken for another contrast; `direct`: of the absolute difference of the first
+            output from the contrast that was left out.
+        alone: for so many epochs `direct` is alone: only the generator is trained, in a third of the time.
     """
     factor = complete(weights)
-    fakes, contrasts = judged(factor)
-    return {
+    fakes, reals, contrasts = judged(factor)
+    terms = {
         "fool": AdversarialTerm(JUDGE, fakes, weight=factor["adversarial"], head=0),
         "cycle": L1Term("cycled", "rest", weight=factor["cycle"]),
         "similarity": SsimTerm("cycled", "rest", weight=factor["similarity"]),
         "named": ContrastTerm(JUDGE, fakes, contrasts, weight=factor["naming"]),
-        "direct": L1Term("imputed", "original", weight=factor["direct"]),
     }
-
-
-def judgements(weights: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """The losses of the discriminator, with the weights of `terms`."""
-    factor = complete(weights)
-    fakes, _ = judged(factor)
+    judgements = {
+        "judged": Judgement(JUDGE, reals, fakes, weight=factor["adversarial"], head=0),
+        "judged_contrast": ContrastTerm(JUDGE, reals, contrasts, weight=factor["naming"]),
+    }
+    direct = L1Term("imputed", "original", weight=factor["direct"])
     return {
-        "judged": Judgement(JUDGE, "reals", fakes, weight=factor["adversarial"], head=0),
-        "judged_contrast": ContrastTerm(JUDGE, "reals", "real_contrasts", weight=factor["naming"]),
+        "terms": {"direct": direct} | {name: Later(term, alone) for name, term in terms.items()},
+        "judgements": {name: Later(term, alone) for name, term in judgements.items()},
     }
 
 
@@ -81,20 +80,16 @@ def complete(weights: Mapping[str, float] | None) -> dict[str, float]:
     return DEFAULTS | {name: float(weight) for name, weight in weights.items()}
 
 
-def judged(factor: Mapping[str, float]) -> tuple[str, str]:
-    """Which images are judged, and their contrasts: without a cycle, what it makes is not computed."""
-    cycled = factor["cycle"] or factor["similarity"]
-    return ("fakes", "fake_contrasts") if cycled else ("imputed", "target")
+def judged(factor: Mapping[str, float]) -> tuple[str, str, str]:
+    """Which fakes and reals are judged, and their contrasts: without a cycle, what it makes is not computed."""
+    if factor["cycle"] or factor["similarity"]:
+        return "fakes", "reals", "judged_contrasts"
+    return "imputed", "original", "target"
 
 
 def adam(of: Mapping[str, nn.Module], lr: float) -> torch.optim.Optimizer:
     """Adam over the weights of these networks, as adversarial training wants it: with little momentum."""
     return torch.optim.Adam(parameters(dict(of)), lr=lr, betas=(0.5, 0.999))
-
-
-def ramp(of: torch.optim.Optimizer, over: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """A rate that falls to zero over so many epochs, like the segmenter's."""
-    return torch.optim.lr_scheduler.PolynomialLR(of, total_iters=over, power=0.9)
 
 
 def key_metric() -> dict[str, Any]:

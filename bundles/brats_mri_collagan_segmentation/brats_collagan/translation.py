@@ -26,8 +26,8 @@ class CollaTranslation:
     * `original`, `imputed` (B, 1, X, Y): the contrast left out and what the generator makes of the rest;
     * `others` (B, N), `rest`, `cycled` (B, N, X, Y): other contrasts, by number, as they are, and as the
       generator makes each when the imputed contrast stands for the original (the multiple cycle);
-    * `fakes` (B * (1 + N), 1, X, Y) of contrasts `fake_contrasts`: `imputed` and `cycled` in one batch;
-    * `reals` (B * C, 1, X, Y) of contrasts `real_contrasts` (B * C): all originals.
+    * `fakes`, `reals` (B * (1 + N), 1, X, Y): `imputed` and `cycled` in one batch, and what they imitate;
+      `judged_contrasts` (B * (1 + N)) says which contrasts they are.
 
     Only what a loss reads is computed: without cycle terms, judge `imputed` of contrasts `target`.
 
@@ -72,14 +72,9 @@ class CollaTranslation:
             "rest": lambda images: self._of(whole, others),
             "imputed": lambda images: network(whole, target, present),
             "cycled": lambda images: self._cycle(network, images),
-            "fakes": lambda images: torch.cat([images["imputed"], images["cycled"]], 1).flatten(0, 1)[
-                :, None
-            ],
-            "fake_contrasts": lambda images: torch.cat([target[:, None], others], 1).flatten(),
-            "reals": lambda images: middle(whole, self.slices).flatten(0, 1)[:, None],
-            "real_contrasts": lambda images: torch.arange(self.contrasts, device=whole.device).repeat(
-                len(whole)
-            ),
+            "fakes": lambda images: one_batch(images["imputed"], images["cycled"]),
+            "judged_contrasts": lambda images: torch.cat([target[:, None], others], 1).flatten(),
+            "reals": lambda images: one_batch(images["original"], images["rest"]),
         }
         return Images(given, recipes)
 
@@ -108,6 +103,11 @@ class CollaTranslation:
         others = images["others"]
         answer = network(completed.repeat_interleave(self.cycles, 0), others.flatten())
         return answer.view(*others.shape, *answer.shape[2:])
+
+
+def one_batch(first: Tensor, others: Tensor) -> Tensor:
+    """Slices (B, 1, X, Y) and others (B, N, X, Y) as images with one channel (B * (1 + N), 1, X, Y)."""
+    return torch.cat([first, others], 1).flatten(0, 1)[:, None]
 
 
 def middle(images: Tensor, slices: int) -> Tensor:

@@ -58,7 +58,9 @@ def _case(entry: dict, root: Path) -> Case:
     spacing = entry.get("spacing_mm")
     case = {
         "image": str(root / entry["image"]),
-        "subject": f"simulated-{root.name}-{entry['name']}",
+        "subject": entry[
+            "name"
+        ],  # not the folder's: a patient made anew elsewhere stays on its side of a split
         "source": "simulated",
         "kind": "simulated",
         "spacing_mm": tuple(spacing) if spacing else None,
