@@ -22,8 +22,8 @@ plain components of a JSON configuration:
                 "real": "routine", "fake": "fake_routine", "pool": "@pool_routine"}}}
 
 An optimizer takes `{"_target_": "medbundles.adversarial.parameters", "networks": "@generators"}`. Terms that
-are left out, have weight 0 or join `Later` cost nothing: a GAN without cycle never runs the backward generator, and without
-judgements this is a supervised trainer for networks that return images.
+are left out, have weight 0 or join `Later` cost nothing: a GAN without cycle never runs the backward
+generator, and without judgements this is a supervised trainer for networks that return images.
 
 A discriminator as in the papers (4x4 kernels, 64-128-256-512-1, the first three with stride 2) is MONAI's
 `PatchDiscriminator(spatial_dims=2, channels=64, in_channels=1, num_layers_d=3, norm="INSTANCE")`; `channels`

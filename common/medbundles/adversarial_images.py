@@ -55,13 +55,6 @@ class Images(Mapping[str, torch.Tensor]):
             self._answers[key] = network(self[name])
         return self._answers[key]
 
-    def answer(self, network: torch.nn.Module, name: str) -> Any:
-        """Returns what a network says of an image; it runs once, however many losses ask."""
-        key = id(network), name
-        if key not in self._answers:
-            self._answers[key] = network(self[name])
-        return self._answers[key]
-
     def detached(self) -> Images:
         """Returns the same images cut off from the graph; what is made later is made without gradients."""
         return Images(self._made | self.made(), {k: torch.no_grad()(v) for k, v in self._recipes.items()})

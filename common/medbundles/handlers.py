@@ -79,7 +79,8 @@ class ResumableCheckpoint:
     Args:
         save_dir: the folder of `checkpoint.pt`.
         objects: name to anything with `state_dict` and `load_state_dict`: networks, optimizers, schedulers,
-            `BestWeights`, `ExponentialMovingAverage`, image pools.
+            `BestWeights`, `ExponentialMovingAverage`, image pools; one that is None is left out, so that an
+            overlay of a configuration can take it away.
         interval: epochs from one save to the next; the last epoch is always saved.
         every_minutes: also saves at the end of an epoch when this much time has passed since the last save.
         resume: continue from the checkpoint in `save_dir` if there is one.
@@ -97,7 +98,7 @@ class ResumableCheckpoint:
         seed: int = 0,
     ) -> None:
         self.path = Path(save_dir) / CHECKPOINT_NAME
-        self.objects = dict(objects)
+        self.objects = {name: item for name, item in objects.items() if item is not None}
         self.interval = max(1, int(interval))
         self.every_minutes = math.inf if every_minutes is None else float(every_minutes)
         self.resume = resume

@@ -33,7 +33,7 @@ def step(slices: int = 1, dropout: float = 0.0, cycles: int = 1) -> CollaTransla
     return CollaTranslation("image", IMPUTER, slices=slices, dropout=dropout, cycles=cycles)
 
 
-def losses(weights: Mapping[str, float] | None = None, alone: int = 0) -> dict[str, dict[str, Any]]:
+def losses(weights: Mapping[str, float] | None = None, direct_epochs: int = 0) -> dict[str, dict[str, Any]]:
     """What the generator (`terms`) and the discriminator (`judgements`) are trained for.
 
     Args:
@@ -42,7 +42,8 @@ def losses(weights: Mapping[str, float] | None = None, alone: int = 0) -> dict[s
             other contrasts after the multiple cycle; `similarity`: of their structural dissimilarity;
             `naming`: of being taken for another contrast; `direct`: of the absolute difference of the first
             output from the contrast that was left out.
-        alone: for so many epochs `direct` is alone: only the generator is trained, in a third of the time.
+        direct_epochs: for so many epochs `direct` is the only one: only the generator is trained, in a third
+            of the time.
     """
     factor = complete(weights)
     fakes, reals, contrasts = judged(factor)
@@ -58,8 +59,8 @@ def losses(weights: Mapping[str, float] | None = None, alone: int = 0) -> dict[s
     }
     direct = L1Term("imputed", "original", weight=factor["direct"])
     return {
-        "terms": {"direct": direct} | {name: Later(term, alone) for name, term in terms.items()},
-        "judgements": {name: Later(term, alone) for name, term in judgements.items()},
+        "terms": {"direct": direct} | {name: Later(term, direct_epochs) for name, term in terms.items()},
+        "judgements": {name: Later(term, direct_epochs) for name, term in judgements.items()},
     }
 
 
@@ -81,7 +82,7 @@ def complete(weights: Mapping[str, float] | None) -> dict[str, float]:
 
 
 def judged(factor: Mapping[str, float]) -> tuple[str, str, str]:
-    """Which fakes and reals are judged, and their contrasts: without a cycle, what it makes is not computed."""
+    """Which fakes and reals are judged, of which contrasts: of the cycle only if it has a weight."""
     if factor["cycle"] or factor["similarity"]:
         return "fakes", "reals", "judged_contrasts"
     return "imputed", "original", "target"
