@@ -48,7 +48,7 @@ def variants() -> dict[str, Row]:
         NO_CYCLE: {"loss_weights#cycle": 0.0, "loss_weights#similarity": 0.0},
         NO_SSIM: {"loss_weights#similarity": 0.0},
         NO_ATTENTION: {"network_def#imputer#attention": False},
-        NO_DIRECT: {"loss_weights#direct": 0.0},
+        NO_DIRECT: {"loss_weights#direct": 0.0, "direct_epochs": 0},
         UNET: {
             "network_def#imputer": {
                 "_target_": "brats_variants.DirectUNets",
@@ -77,6 +77,8 @@ def overrides(variant: str, seed: int, folder: Path, knobs: Mapping[str, Any]) -
     own = folder / run_name(seed) / variant
     shared = {key: value for key, value in knobs.items() if key in config}
     epochs = shared.get("epochs", config["epochs"])
+    if "direct_epochs" in config:  # the same share of a shorter training
+        shared = {"direct_epochs": epochs * config["direct_epochs"] // config["epochs"]} | shared
     return {
         "val_interval": min(config["val_interval"], epochs),
         "schedule_epochs": epochs,

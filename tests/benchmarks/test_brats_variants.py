@@ -38,6 +38,13 @@ def test_seeds_share_their_patients_and_nothing_else(tmp_path: Path) -> None:
     assert differing == {"seed", "output_dir", "weights"}
 
 
+def test_a_shorter_training_has_the_same_share_of_epochs_with_the_direct_loss_alone(tmp_path: Path) -> None:
+    assert overrides("full", 0, tmp_path, {"epochs": 17})["direct_epochs"] == 14
+    assert overrides("full", 0, tmp_path, {"epochs": 17, "direct_epochs": 3})["direct_epochs"] == 3
+    assert overrides("no_direct", 0, tmp_path, {"epochs": 17})["direct_epochs"] == 0
+    assert "direct_epochs" not in overrides("segmenter", 0, tmp_path, {"epochs": 17})
+
+
 def test_a_knob_of_the_imputer_is_not_given_to_the_segmenter(tmp_path: Path) -> None:
     knobs = {"slice_px": 32}
     assert "slice_px" in overrides("full", 0, tmp_path, knobs)

@@ -29,6 +29,8 @@ def test_without_a_cycle_no_cycled_image_is_asked_for() -> None:
     assert whole["terms"]["direct"].weight == 0
     with pytest.raises(OverrideError, match="cylce"):
         complete({"cylce": 1})
+    with pytest.raises(OverrideError, match="--direct_epochs 0"):
+        losses({"direct": 0.0}, direct_epochs=3)
 
 
 def test_the_stages_of_training_are_found_and_a_mistyped_one_is_refused() -> None:

@@ -44,8 +44,18 @@ def losses(weights: Mapping[str, float] | None = None, direct_epochs: int = 0) -
             output from the contrast that was left out.
         direct_epochs: for so many epochs `direct` is the only one: only the generator is trained, in a third
             of the time.
+
+    Raises:
+        OverrideError: there is no such loss, or none at all in the first epochs.
     """
     factor = complete(weights)
+    if direct_epochs and not factor["direct"]:
+        raise OverrideError(
+            f"{direct_epochs} first epochs for the loss `direct`, whose weight is 0",
+            expected="a weight, or no such epochs",
+            source="options loss_weights and direct_epochs",
+            advice="add --direct_epochs 0",
+        )
     fakes, reals, contrasts = judged(factor)
     terms = {
         "fool": AdversarialTerm(JUDGE, fakes, weight=factor["adversarial"], head=0),
