@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -51,17 +52,17 @@ def check_grids(images: Images, source: str | Path) -> None:
 
 def check_copies(images: Images, source: str | Path) -> None:
     """Raises InputError if two contrasts are one and the same image, bit for bit or but for its scale."""
-    names = list(images)
-    for index, first in enumerate(names):
-        for second in names[index + 1 :]:
-            if _is_copy(coarse(images[first]), coarse(images[second])):
-                raise InputError(
-                    f"{TITLES[first]} and {TITLES[second]} are the same image",
-                    expected="a different image for every contrast",
-                    source=source,
-                    advice=f"check {Path(images[first].source).name} and "
-                    f"{Path(images[second].source).name}; leave out the contrast that was not acquired",
-                )
+    volumes = {name: coarse(image) for name, image in images.items()}
+    tissue = {name: foreground(volume) for name, volume in volumes.items()}
+    for first, second in combinations(images, 2):
+        if _is_copy(volumes[first], volumes[second], tissue[first] | tissue[second]):
+            raise InputError(
+                f"{TITLES[first]} and {TITLES[second]} are the same image",
+                expected="a different image for every contrast",
+                source=source,
+                advice=f"check {Path(images[first].source).name} and "
+                f"{Path(images[second].source).name}; leave out the contrast that was not acquired",
+            )
 
 
 def doubts(images: Images) -> list[str]:
@@ -115,8 +116,7 @@ def _difference(first: Image, second: Image) -> str:
     return f"its corners lie up to {_apart(first, second):.3g} voxels away"
 
 
-def _is_copy(first: Volume, second: Volume) -> bool:
-    inside = foreground(first) | foreground(second)
+def _is_copy(first: Volume, second: Volume, inside: NDArray[np.bool_]) -> bool:
     if np.count_nonzero(inside) < MIN_VOXELS:
         return bool(np.array_equal(first, second))
     one, other = first[inside], second[inside]
