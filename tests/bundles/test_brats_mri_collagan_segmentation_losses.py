@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bundles" / "brats_mri_collag
 from brats_phantoms import brains, spheres
 
 from brats_collagan.judge import CollaJudge
-from brats_collagan.losses import ContrastTerm, RegionLoss, SsimTerm, mean_ssim
+from brats_collagan.losses import ContrastTerm, RegionLoss, SsimTerm, TumourL1Term, mean_ssim
 from medbundles.image_quality import ssim
 
 
@@ -24,6 +24,14 @@ def test_the_similarity_is_that_of_the_brain_alone() -> None:
     for n, found in enumerate(mean_ssim(image, target, 5.0)):
         one, other, brain = image[0, n] + 2.5, target[0, n] + 2.5, target[0, n] != 0
         assert float(found) == pytest.approx(ssim(one, other, data_range=5, mask=brain), abs=1e-3)
+
+
+def test_an_error_in_tumour_counts_as_often_as_asked_for() -> None:
+    images = {"made": torch.zeros(1, 1, 2, 2), "true": torch.tensor([[[[3.0, 1.0], [1.0, 1.0]]]])}
+    images["regions"] = torch.tensor([[[[0, 0], [0, 0]], [[1, 0], [0, 0]]]], dtype=torch.uint8)
+    keys = ("made", "true", "regions")
+    assert TumourL1Term(*keys)(images, {}).item() == pytest.approx(6 / 4)
+    assert TumourL1Term(*keys, tumour_weight=7)(images, {}).item() == pytest.approx((7 * 3 + 3) / 10)
 
 
 def test_the_similarity_term_is_zero_for_equals_large_for_opposites_and_zero_for_no_brain() -> None:

@@ -34,7 +34,7 @@ def test_slices_have_their_neighbours_and_show_brain() -> None:
     volume[1] = 100 * volume[0]
     cut = RandSlicesd(["image", "label"], size=16, samples=30, slices=3).set_random_state(0)
     for item in cut({"image": volume, "label": torch.zeros(3, 20, 20, 12)}):
-        assert set(item) == {"image"}
+        assert item["label"].shape == (3, 16, 16)
         x = item["image"]
         assert x.shape == (6, 16, 16)
         below, middle, above = x[:3].amax((1, 2)).tolist()
@@ -48,8 +48,12 @@ def test_so_many_slices_are_drawn_from_the_tumour(share: float) -> None:
     volume, regions = torch.zeros(1, 8, 8, 40), torch.zeros(3, 8, 8, 40)
     volume[:] = torch.arange(1.0, 41.0)
     regions[1, 4, 4, 30:34] = 1
+    volume[0, 4, 4, 30:34] += 100
     cut = RandSlicesd(["image", "label"], size=8, samples=200, tumour_share=share).set_random_state(0)
-    places = [int(item["image"].max()) - 1 for item in cut({"image": volume, "label": regions})]
+    items = cut({"image": volume, "label": regions})
+    for item in items:  # cut and mirrored alike
+        assert torch.equal(item["image"][0] > 100, item["label"].any(0))
+    places = [int(item["image"].min()) - 1 for item in items]
     on_tumour = sum(30 <= place < 34 for place in places) / len(places)
     assert abs(on_tumour - (share + 0.1 * (1 - share))) < 0.07  # by chance every tenth is
 

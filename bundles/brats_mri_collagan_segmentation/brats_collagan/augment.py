@@ -84,11 +84,12 @@ class RandAppearanced(RandomizableTransform, MapTransform):
 
 
 class RandSlicesd(RandomizableTransform, MapTransform):
-    """Turns an item into a list of items with slices in context (C * S, N, N), cut, padded and mirrored.
+    """Turns an item into a list of items with slices, cut, padded and mirrored alike.
+
+    Contrasts become (C * S, N, N) with their context, regions (R, N, N) without.
 
     Args:
-        keys: contrasts (C, X, Y, Z), then regions (R, X, Y, Z), which say where there is tumour and are
-            left out of the answer.
+        keys: contrasts (C, X, Y, Z), then regions (R, X, Y, Z).
         size: pixels a side; a larger slice is cut at a random place, a smaller one padded with 0.
         samples: slices from each item.
         slices: slices of context.
@@ -114,13 +115,14 @@ class RandSlicesd(RandomizableTransform, MapTransform):
         brain = full_slices(image)
         tumour = torch.nonzero((regions != 0).any(0).any(0).any(0)).flatten().tolist() or brain
         places = [tumour if self.R.random() < self.tumour_share else brain for _ in range(self.samples)]
-        return [{self.keys[0]: self._sample(image, int(self.R.choice(place)))} for place in places]
+        return [self._sample(image, regions, int(self.R.choice(place))) for place in places]
 
-    def _sample(self, image: Tensor, place: int) -> Tensor:
+    def _sample(self, image: Tensor, regions: Tensor, place: int) -> dict[Hashable, Tensor]:
         near = image[..., max(0, place - self.slices) : place + self.slices + 1]
         context = with_neighbours(near[None], self.slices)[0][..., min(place, self.slices)]
-        cut = _single(cut_or_pad(context, self.size, self.R.random(2)))
-        return cut.flip(1) if self.R.random() < 0.5 else cut
+        corner, mirror = self.R.random(2), self.R.random() < 0.5
+        cut = [_single(cut_or_pad(part, self.size, corner)) for part in (context, regions[..., place])]
+        return dict(zip(self.keys, (part.flip(1) if mirror else part for part in cut), strict=True))
 
 
 def full_slices(volume: Tensor) -> list[int]:

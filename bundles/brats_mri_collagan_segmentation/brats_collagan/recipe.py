@@ -11,7 +11,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from brats_collagan.collagan import impute
-from brats_collagan.losses import ContrastTerm, SsimTerm
+from brats_collagan.losses import ContrastTerm, SsimTerm, TumourL1Term
 from brats_collagan.translation import CollaTranslation
 from medbundles.adversarial import AdversarialTerm, Judgement, L1Term, Later, parameters
 from medbundles.checks import OverrideError
@@ -22,7 +22,7 @@ JUDGE, IMPUTER = "judge", "imputer"
 DATA_RANGE = 5.0  # of z-scores, from dark to bright
 
 
-DEFAULTS = {"adversarial": 1.0, "cycle": 10.0, "similarity": 1.0, "naming": 1.0, "direct": 0.0}
+DEFAULTS = {"adversarial": 1.0, "cycle": 10.0, "similarity": 1.0, "naming": 1.0, "direct": 0.0, "tumour": 1.0}
 
 
 def step(slices: int = 1, dropout: float = 0.0, cycles: int = 1) -> CollaTranslation:
@@ -41,7 +41,7 @@ def losses(weights: Mapping[str, float] | None = None, direct_epochs: int = 0) -
             of passing for real, first and cycled outputs alike; `cycle`: of the absolute difference of the
             other contrasts after the multiple cycle; `similarity`: of their structural dissimilarity;
             `naming`: of being taken for another contrast; `direct`: of the absolute difference of the first
-            output from the contrast that was left out.
+            output from the contrast that was left out, in which a pixel of tumour counts `tumour` times.
         direct_epochs: for so many epochs `direct` is the only one: only the generator is trained, in a third
             of the time.
 
@@ -67,7 +67,9 @@ def losses(weights: Mapping[str, float] | None = None, direct_epochs: int = 0) -
         "judged": Judgement(JUDGE, reals, fakes, weight=factor["adversarial"], head=0),
         "judged_contrast": ContrastTerm(JUDGE, reals, contrasts, weight=factor["naming"]),
     }
-    direct = L1Term("imputed", "original", weight=factor["direct"])
+    direct = TumourL1Term(
+        "imputed", "original", "label", weight=factor["direct"], tumour_weight=factor["tumour"]
+    )
     return {
         "terms": {"direct": direct} | {name: Later(term, direct_epochs) for name, term in terms.items()},
         "judgements": {name: Later(term, direct_epochs) for name, term in judgements.items()},
