@@ -170,9 +170,7 @@ class RandPatchesd(RandomizableTransform, MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
         volumes = {key: self._padded(data[key]) for key in self.key_iterator(data)}
-        image, regions = (volumes[key] for key in self.keys)
-        tumour, brain = ((volume != 0).any(0) for volume in (regions, image))
-        return [self._sample(volumes, tumour, brain) for _ in range(self.samples)]
+        return [self._sample(volumes) for _ in range(self.samples)]
 
     def _padded(self, volume: Tensor) -> Tensor:
         volume = torch.as_tensor(volume).as_subclass(Tensor)
@@ -182,17 +180,23 @@ class RandPatchesd(RandomizableTransform, MapTransform):
             margins += [lack // 2, lack - lack // 2]
         return functional.pad(volume, margins)
 
-    def _sample(
-        self, volumes: Mapping[Hashable, Tensor], tumour: Tensor, brain: Tensor
-    ) -> dict[Hashable, Tensor]:
-        mask = tumour if self.R.random() < self.tumour_share and tumour.any() else brain
-        places = torch.nonzero(mask)
-        shape = mask.shape
-        centre = places[int(self.R.randint(len(places)))].tolist() if len(places) else [n // 2 for n in shape]
+    def _sample(self, volumes: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        image, regions = (volumes[key] for key in self.keys)
+        shape = image.shape[1:]
+        centre = self._place(regions) if self.R.random() < self.tumour_share else None
+        centre = centre or self._place(image) or tuple(n // 2 for n in shape)
         starts = [min(max(c - w // 2, 0), n - w) for c, w, n in zip(centre, self.size, shape, strict=True)]
         cut = (slice(None), *(slice(s, s + w) for s, w in zip(starts, self.size, strict=True)))
         flips = [axis for axis in (1,) if self.R.random() < 0.5]
         return {key: _single(volume[cut].flip(flips)).contiguous() for key, volume in volumes.items()}
+
+    def _place(self, volume: Tensor) -> tuple[int, ...] | None:
+        """A random voxel in which any channel is not 0, if there is one."""
+        places = torch.nonzero((volume != 0).any(0).flatten())[:, 0]
+        if not len(places):
+            return None
+        index = int(places[int(self.R.randint(len(places)))])
+        return tuple(int(i) for i in np.unravel_index(index, volume.shape[1:]))
 
 
 def _single(volume: Tensor) -> Tensor:
