@@ -59,7 +59,26 @@ def draw_tissues(draws: Draws) -> dict[str, Tissue]:
     fluids = {"csf": 0.96 + 0.04 * field, "cavity": 0.96 + 0.04 * field}
     healthy = {name: one.varied(draws, 0.05, fluids.get(name, t1), t2) for name, one in HEALTHY.items()}
     diseased = {name: one.varied(draws, 0.12, fluids.get(name, t1), t2) for name, one in DISEASED.items()}
+    usual = {name: DISEASED[name].varied(draws, 0.0, t1, t2) for name in ("oedema", "solid")}
+    diseased["solid"] = _together(diseased["solid"], diseased["oedema"], usual)
     return healthy | diseased
+
+
+def _together(solid: Tissue, oedema: Tissue, usual: dict[str, Tissue]) -> Tissue:
+    """Solid tumour that varies from patient to patient with the oedema around it, and little by itself.
+
+    Whoever outlines a core sees where it ends. Were both drawn independently, every tenth core would look like
+    its oedema, and its outline would be a truth that no image shows.
+    """
+
+    def follow(name: str) -> float:
+        own, theirs = (
+            math.log(getattr(one, name) / getattr(usual[kind], name))
+            for one, kind in ((solid, "solid"), (oedema, "oedema"))
+        )
+        return getattr(usual["solid"], name) * math.exp(0.85 * theirs + 0.5 * own)
+
+    return replace(solid, t1=follow("t1"), t2=follow("t2"), density=follow("density"))
 
 
 @dataclass(frozen=True)

@@ -245,3 +245,11 @@ def test_coverings_lie_outside_the_brain_only() -> None:
         assert float(layer[RADIUS < 28].max()) < 0.1
     assert float(sum(layers.values()).max()) < 1.001
     assert float(layers["dura"][(RADIUS > 32) & (RADIUS < 33)].mean()) > 0.3
+
+
+def test_a_solid_core_can_be_told_from_its_oedema_in_every_patient() -> None:
+    patients = [signals.draw_tissues(Draws(seed, "tissues")) for seed in range(200)]
+    ratios = [patient["solid"].t2 / patient["oedema"].t2 for patient in patients]
+    assert 0.5 < min(ratios) and max(ratios) < 0.85
+    spread = np.std([np.log(patient["solid"].t2) for patient in patients])
+    assert 0.08 < spread < 0.16  # between patients both differ as much as ever
