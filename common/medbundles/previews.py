@@ -170,13 +170,22 @@ def _pixels_per_unit(panels: Sequence[Panel], max_size: tuple[int, int]) -> floa
     return min(max_size[0] / width, max_size[1] / height, LONG_SIDE / max(sizes.max(), 1e-9))
 
 
+def _outer_first(labels: np.ndarray) -> list[int]:
+    """Returns the labels of a plane, those that enclose most first: where two meet, the inner one is seen."""
+    from scipy import ndimage
+
+    masks = {int(value): labels == value for value in np.unique(labels[labels > 0])}
+    enclosed = {value: ndimage.binary_fill_holes(mask).sum() for value, mask in masks.items()}
+    return sorted(enclosed, key=lambda value: -enclosed[value])
+
+
 def _draw_panel(panel: Panel, scale: float) -> Image.Image:
     factors = (panel.spacing[0] * scale, panel.spacing[1] * scale)
     size = tuple(max(1, round(n * f)) for n, f in zip(panel.image.shape, factors, strict=True))
     grey = Image.fromarray(np.ascontiguousarray(_windowed(panel.image).T))
     picture = np.repeat(np.asarray(grey.resize(size, Image.Resampling.BICUBIC), np.float32)[..., None], 3, 2)
     if panel.labels is not None:
-        for value in np.unique(panel.labels[panel.labels > 0]):
+        for value in _outer_first(panel.labels):
             draw_contour(picture, panel.labels == value, label_colour(value))
     plane = Image.fromarray(np.clip(picture + 0.5, 0, 255).astype(np.uint8))
     overlay = Overlay(size)

@@ -35,6 +35,16 @@ def test_the_contour_follows_the_structure_and_is_thin() -> None:
     assert len(line) < 3 * 2 * np.pi * 20 * scale
 
 
+@pytest.mark.parametrize("inner", [1, 2])
+def test_where_a_structure_lies_in_another_its_own_colour_is_seen(inner: int) -> None:
+    outer, core = disc((100, 100), (50, 50), (30, 30)), disc((100, 100), (50, 50), (15, 15))
+    labels = np.where(core, inner, np.where(outer, 3 - inner, 0)).astype(np.uint8)
+    picture = np.asarray(draw_preview(Panel(np.zeros((100, 100), np.uint8), labels), CAPTIONS))
+    inside, around = (np.ptp(coloured(picture, label_colour(v)), axis=0) for v in (inner, 3 - inner))
+    np.testing.assert_allclose(inside, 2 * 15 * 8.2, atol=8.2)
+    np.testing.assert_allclose(around, 2 * 30 * 8.2, atol=8.2)
+
+
 def test_an_anisotropic_frame_is_shown_with_its_physical_aspect() -> None:
     labels = disc((100, 40), (50, 20), (20, 10)).astype(np.uint8)
     panel = Panel(np.zeros((100, 40), np.uint8), labels, (0.2, 0.4))

@@ -145,4 +145,4 @@ def stacked(above: Image.Image, below: Image.Image) -> Image.Image:
 def _caption(shape: tuple[int, ...], contrast: str, synthetic: list[str]) -> dict[str, Any]:
     width, height = shape
     text = f"{TITLES[contrast]}, SYNTHETIC" if contrast in synthetic else TITLES[contrast]
-    return {"kind": "text", "at": (0.03 * width, 0.05 * height), "label": text}
+    return {"kind": "text", "at": (0.03 * width, 0.09 * height), "label": text}
