@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from medbundles.checks import DatasetError, MissingInputError
-from medbundles.datasets import acouslic, brats, fetal_planes, hc18, msd, simulated
+from medbundles.datasets import acouslic, brats, ctooth, fetal_planes, hc18, msd, simulated, toothfairy
 from medbundles.datasets.records import Case, LoadReport
 from medbundles.studies import study_name
 
@@ -30,9 +30,12 @@ LOADERS: dict[str, Callable[[Path], Loaded]] = {
     "simulated": simulated.load,
     "brats": brats.load,
     "msd": msd.load,
+    "toothfairy": toothfairy.load,
+    "ctooth": ctooth.load,
 }
-# Planes have no outline, and studies of several contrasts no single image: they are read when asked for.
-ONLY_WHEN_ASKED = {"fetal_planes_db", "brats", "msd"}
+# Planes have no outline, studies of several contrasts no single image, and jaws many labels: they are read
+# when asked for. Nothing gives CTooth away: its folder is named to its own loader.
+ONLY_WHEN_ASKED = {"fetal_planes_db", "brats", "msd", "toothfairy", "ctooth"}
 # The landmark release repeats images of its other folders here; counted twice they would weigh double.
 OVERLAPPING = {"multi-centre", "multicentre", "multi-center"}
 MAX_DEPTH = 4
@@ -88,9 +91,11 @@ def load_all(root: str | Path, *, kinds: Iterable[str] | None = None) -> tuple[l
 
 
 def _studies(folder: Path, below: list[str], files: list[str]) -> list[str]:
-    """Returns the layouts of brain studies that a folder has; simulated ones have a table of their own."""
+    """Returns the layouts of brains and jaws that a folder has; simulated ones have a table of their own."""
     if simulated.TABLE in files:
         return []
+    if toothfairy.is_root(folder, below):
+        return ["toothfairy"]
     if msd.is_root(folder, files):
         return ["msd"]
     return ["brats"] if brats.is_case_name(folder.name) or brats.is_root(folder, below) else []
@@ -104,7 +109,9 @@ def _place(folder: Path, name: str, kind: str, above: int) -> tuple[str, Path]:
 
 
 def _identity(case: Case) -> tuple[str, str]:
-    # Copies of a public image keep its name; a simulated image's subject carries its folder.
+    # Copies of a public image keep its name; simulated ones of two folders may differ in all but their names.
+    if case["kind"] == "simulated":
+        return case["subject"], str(case["image"])
     return case["subject"], Path(study_name(case["image"])).name
 
 

@@ -34,6 +34,30 @@ def test_published_layouts_are_found_below_one_folder_and_the_overlap_is_passed_
     ]
 
 
+def test_patients_simulated_twice_are_both_read_and_stay_on_one_side_of_a_split(tmp_path: Path) -> None:
+    for folder in (tmp_path / "coarse", tmp_path / "fine"):
+        folder.mkdir()
+        for part in ("a.png", "a_mask.png"):
+            Image.new("L", (20, 20)).save(folder / part)
+        entry = '{"name": "simulated_0_0000", "image": "a.png", "label": "a_mask.png"}'
+        (folder / "cases.json").write_text('{"cases": [' + entry + "]}")
+    cases, _ = load_all(tmp_path)
+    assert [Path(case["image"]).parent.name for case in cases] == ["coarse", "fine"]
+    assert {case["subject"] for case in cases} == {"simulated_0_0000"}
+
+
+def test_a_release_of_toothfairy_is_found_and_read_when_asked_for(tmp_path: Path) -> None:
+    scan = tmp_path / "Dataset112_ToothFairy2" / "imagesTr" / "ToothFairy2F_001_0000.mha"
+    for path in (scan, scan.parents[1] / "labelsTr" / "ToothFairy2F_001.mha"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert find_datasets(tmp_path) == [("toothfairy", tmp_path / "Dataset112_ToothFairy2")]
+    with pytest.raises(DatasetError):
+        load_all(tmp_path)
+    cases, _ = load_all(tmp_path, kinds=["toothfairy"])
+    assert [Path(case["image"]) for case in cases] == [scan]
+
+
 def test_all_found_sets_are_read_with_one_report_each(tmp_path: Path) -> None:
     landmarks(tmp_path / "FP", "Patient00001_Plane2.png")
     landmarks(tmp_path / "UCL", "009Abdomen.png")

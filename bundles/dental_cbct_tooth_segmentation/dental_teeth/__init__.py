@@ -1,0 +1,1 @@
+"""Single teeth in dental cone-beam CT, found on panoramic images of each jaw."""
