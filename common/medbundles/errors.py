@@ -113,6 +113,10 @@ class DeviceError(InputError):
     """The device does not exist on this machine."""
 
 
+class PackageError(InputError):
+    """A package that only some tasks need is not installed."""
+
+
 class DatasetError(InputError):
     """The folder is not a data set of the expected layout."""
 

@@ -22,8 +22,8 @@ from medbundles.simulators import brain_faults as faulty
 from medbundles.simulators import brain_lesion as lesions
 from medbundles.simulators import brain_signal as signals
 from medbundles.simulators import brain_tumour as tumours
-from medbundles.simulators.brain_fields import Draws, Grid
 from medbundles.simulators.brain_maps import template
+from medbundles.simulators.fields import Draws, Grid
 
 SIZE_MM = (240, 240, 155)
 _GROWTH_MM = 2.0

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medbundles.simulators.brain_fields import Draws, Grid, exponential, gradient, smooth
 from medbundles.simulators.brain_maps import NAMES, Template
+from medbundles.simulators.fields import Draws, Grid, exponential, gradient, smooth
 
 # The atlas of the public data is smaller than the average brain, above all from head to foot.
 _ATLAS = (1.03, 1.03, 1.12)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medbundles.simulators.brain_fields import Draws, Grid, along, smooth
+from medbundles.simulators.fields import Draws, Grid, along, smooth
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medbundles.simulators.brain_fields import Draws, Grid
+from medbundles.simulators.fields import Draws, Grid
 
 CORE, OEDEMA, ENHANCING = 1, 2, 3
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from medbundles.errors import InputError
-from medbundles.simulators.brain_fields import Grid
+from medbundles.errors import PackageError
+from medbundles.simulators.fields import Grid
 
 Floats = NDArray[np.float32]
 
@@ -28,10 +28,6 @@ NAMES = ("wm", "gm", "csf", "ventricle", "depth", "cortex", "interior", "iron", 
 _LOW, _HIGH, _MIDDLE = (14, 16, 0), (184, 220, 166), (98.0, 117.0, 78.0)
 _ORIGIN = (98.0, 134.0, 72.0)  # the voxel of MNI's own origin
 _CSF_T1, _GREY_T1 = 92.0, 148.0  # grey values of the average T1 image in ventricles and at the cortex's edge
-
-
-class PackageError(InputError):
-    """A package that only the simulators need is not installed."""
 
 
 @dataclass(frozen=True)

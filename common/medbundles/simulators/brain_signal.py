@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from medbundles.simulators.brain_fields import Draws
+from medbundles.simulators.fields import Draws
 
 
 @dataclass(frozen=True)

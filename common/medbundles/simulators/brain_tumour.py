@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medbundles.simulators.brain_fields import Draws, Grid, gradient, smooth
+from medbundles.simulators.fields import Draws, Grid, gradient, smooth
 
 # Diffusion and growth per step, in units of the grid's spacing; a front then moves by 0.4 to 0.5 voxels.
 _DIFFUSION, _GROWTH = 0.15, 0.3

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from medbundles.errors import GridError, InputError
 from medbundles.simulators import cone_rtk, cone_torch
-from medbundles.simulators.brain_fields import Draws, Grid
 from medbundles.simulators.cbct_detector import Detector
 from medbundles.simulators.cbct_physics import beam, material_names
 from medbundles.simulators.cbct_scanner import OTHER, TRAINED, Scanner
 from medbundles.simulators.cbct_surroundings import Ellipsoid, Outside, head
 from medbundles.simulators.cone_filter import filtered
 from medbundles.simulators.cone_torch import Pose, backproject
+from medbundles.simulators.fields import Draws, Grid
 
 __all__ = ["OTHER", "TRAINED", "Ellipsoid", "Grid", "Scanner", "head", "project", "reconstruct", "scan"]
 

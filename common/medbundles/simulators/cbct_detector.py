@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
-from medbundles.simulators.brain_fields import Draws
 from medbundles.simulators.cbct_physics import WaterScale, beam
 from medbundles.simulators.cbct_scanner import Scanner
+from medbundles.simulators.fields import Draws
 
 Floats = NDArray[np.float32]
 

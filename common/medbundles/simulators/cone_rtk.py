@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medbundles.simulators.brain_fields import Grid
-from medbundles.simulators.brain_maps import PackageError
+from medbundles.errors import PackageError
 from medbundles.simulators.cbct_scanner import Scanner
 from medbundles.simulators.cone_torch import Pose
+from medbundles.simulators.fields import Grid
 
 VIEWS_AT_ONCE = 20
 

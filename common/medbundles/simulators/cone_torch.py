@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medbundles.simulators.brain_fields import Grid
 from medbundles.simulators.cbct_scanner import Scanner
+from medbundles.simulators.fields import Grid
 
 # Steps along a ray that share their interpolation in z: within them z moves by a seventh of a voxel at most.
 SLAB = 4

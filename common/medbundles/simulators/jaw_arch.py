@@ -14,7 +14,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
-from medbundles.simulators.brain_fields import Draws
+from medbundles.simulators.fields import Draws
 from medbundles.simulators.jaw_canvas import Floats, Frame, Vector, turned
 
 CONDYLE = (0.0, 68.0, 34.0)  # mm, the hinge of the lower jaw in the head

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbundles.simulators import jaw_bone as bones
-from medbundles.simulators.brain_fields import Draws
+from medbundles.simulators.fields import Draws
 from medbundles.simulators.jaw_arch import Arch, Patient
 from medbundles.simulators.jaw_canvas import Canvas, Floats, Frame, Window, ball
 from medbundles.simulators.jaw_scene import SAC_MM, Dentition

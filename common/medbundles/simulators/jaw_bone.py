@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from medbundles.simulators.brain_fields import Draws
+from medbundles.simulators.fields import Draws
 from medbundles.simulators.jaw_arch import Patient
 from medbundles.simulators.jaw_canvas import FAR, Canvas, Floats, Vector, Where, both, either
 from medbundles.simulators.jaw_teeth import Tooth

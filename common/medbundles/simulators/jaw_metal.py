@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from medbundles.simulators.brain_fields import Draws
+from medbundles.simulators.fields import Draws
 from medbundles.simulators.jaw_canvas import FAR, Canvas, Floats, Frame, Vector, Window, oval, rod
 from medbundles.simulators.jaw_shapes import Layers, Shape, crown_axes, layers
 from medbundles.simulators.jaw_teeth import Tooth

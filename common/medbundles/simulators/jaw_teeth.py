@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medbundles.simulators.brain_fields import Draws
+from medbundles.simulators.fields import Draws
 from medbundles.simulators.jaw_arch import Patient
 from medbundles.simulators.jaw_canvas import Frame, Vector
 from medbundles.simulators.jaw_shapes import LOOKS, Root, Shape

@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from medbundles.contrasts import CONTRASTS
 from medbundles.simulators.brain import Subject, affine, subject
-from medbundles.simulators.brain_fields import Draws
 from medbundles.simulators.brain_tumour import Growth
+from medbundles.simulators.fields import Draws
 
 COARSE_MM = 4.0
 RINGED = 1  # a seed whose core of a few mL has a full enhancing ring

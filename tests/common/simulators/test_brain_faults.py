@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from medbundles.simulators import brain_faults as faults
-from medbundles.simulators.brain_fields import Draws, Grid
+from medbundles.simulators.fields import Draws, Grid
 
 GRID = Grid.centred((80, 80, 80), 2.0)
 RADIUS = GRID.points().norm(dim=0)

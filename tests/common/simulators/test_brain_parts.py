@@ -14,7 +14,7 @@ from medbundles.simulators import brain_maps as maps
 from medbundles.simulators import brain_signal as signals
 from medbundles.simulators import brain_tumour as tumours
 from medbundles.simulators.brain_anatomy import coverings
-from medbundles.simulators.brain_fields import Draws, Grid
+from medbundles.simulators.fields import Draws, Grid
 
 GRID = Grid.centred((80, 80, 80), 2.0)
 RADIUS = GRID.points().norm(dim=0)

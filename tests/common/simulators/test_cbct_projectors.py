@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from medbundles.errors import PackageError
 from medbundles.simulators import cone_rtk, cone_torch
-from medbundles.simulators.brain_fields import Grid
-from medbundles.simulators.brain_maps import PackageError
 from medbundles.simulators.cbct import _outside_lengths
 from medbundles.simulators.cbct_scanner import Scanner
 from medbundles.simulators.cbct_surroundings import Ellipsoid, Outside
 from medbundles.simulators.cone_filter import ramp, redundancy
+from medbundles.simulators.fields import Grid
 
 SCANNER = Scanner(views=8, columns=48, rows=30, pitch_mm=3.0, offset_mm=6.0, surroundings=())
 GRID = Grid.centred((60, 54, 42), 1.5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from medbundles.simulators.brain_fields import Draws, Grid, along, exponential, gradient, smooth
+from medbundles.simulators.fields import Draws, Grid, along, exponential, gradient, smooth
 
 GRID = Grid.centred((60, 48, 40), 2.0)
 

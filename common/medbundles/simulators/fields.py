@@ -1,4 +1,4 @@
-"""Grids in millimetres, random fields and sampling: what the simulated brain is made with.
+"""Grids in millimetres, random fields and sampling: what simulated anatomy is made with.
 
 Volumes are torch tensors (X, Y, Z) or (channel, X, Y, Z); points are (3, X, Y, Z) in mm, x to the patient's
 left, y to the back, z to the head. All random numbers come from the CPU, so a seed gives the same subject on
