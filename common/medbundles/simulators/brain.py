@@ -96,7 +96,7 @@ def subject(
     if faults:
         mask = faulty.strip(person.parts, person.grid, stripping, Draws(seed, "mask", where))
     images, drawn = _scan(person, mask, seed, faults)
-    labels = torch.where(mask, person.lesion.labels, 0)
+    labels = lesions.without_specks(torch.where(mask, person.lesion.labels, 0), spacing_mm)
     gadolinium = person.lesion.enhancing * person.lesion.gadolinium * mask
     volumes = _volumes(labels, spacing_mm)
     drawn = person.drawn | {"stripping": asdict(stripping)} | drawn | {"volumes_ml": volumes}

@@ -15,6 +15,7 @@ from torch import Tensor
 from medbundles.simulators.fields import Draws, Grid
 
 CORE, OEDEMA, ENHANCING = 1, 2, 3
+SPECK_ML = 0.05
 
 
 @dataclass(frozen=True)
@@ -173,3 +174,11 @@ def _labels(core: Tensor, cavity: Tensor, whole: Tensor, enhancing: Tensor) -> T
     labels = torch.where(core > 0.5, CORE, labels)
     labels = torch.where((core > 0.5) & (enhancing > 0.5 * core), ENHANCING, labels)
     return torch.where(cavity > 0.5, 0, labels).to(torch.uint8)
+
+
+def without_specks(labels: Tensor, spacing: float) -> Tensor:
+    """The labels with enhancing tumour counted as core where there is too little in all to be outlined."""
+    enhancing = labels == ENHANCING
+    if float(enhancing.sum()) * spacing**3 / 1000 >= SPECK_ML:
+        return labels
+    return torch.where(enhancing, CORE, labels)

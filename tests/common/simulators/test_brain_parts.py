@@ -253,3 +253,10 @@ def test_a_solid_core_can_be_told_from_its_oedema_in_every_patient() -> None:
     assert 0.5 < min(ratios) and max(ratios) < 0.85
     spread = np.std([np.log(patient["solid"].t2) for patient in patients])
     assert 0.08 < spread < 0.16  # between patients both differ as much as ever
+
+
+def test_a_speck_that_enhances_is_labelled_as_core_and_more_than_a_speck_is_not() -> None:
+    labels = torch.zeros(10, 10, 10, dtype=torch.uint8)
+    labels[:4, :5, :3], labels[0, :4, 0] = 1, 3
+    assert lesions.without_specks(labels, 2.0).unique().tolist() == [0, 1]  # 0.032 mL
+    assert torch.equal(lesions.without_specks(labels, 2.5), labels)  # 0.0625 mL
