@@ -171,12 +171,13 @@ def _pixels_per_unit(panels: Sequence[Panel], max_size: tuple[int, int]) -> floa
 
 
 def _outer_first(labels: np.ndarray) -> list[int]:
-    """Returns the labels of a plane, those that enclose most first: where two meet, the inner one is seen."""
-    from scipy import ndimage
+    """Returns the labels of a plane, those that reach furthest first: where two meet, the inner one is seen.
 
-    masks = {int(value): labels == value for value in np.unique(labels[labels > 0])}
-    enclosed = {value: ndimage.binary_fill_holes(mask).sum() for value, mask in masks.items()}
-    return sorted(enclosed, key=lambda value: -enclosed[value])
+    The reach is that of the rectangle around a label, which holds for rings with a gap as well.
+    """
+    values = np.unique(labels[labels > 0]).tolist()
+    reach = {value: np.prod(np.ptp(np.argwhere(labels == value), axis=0) + 1) for value in values}
+    return sorted(values, key=lambda value: -reach[value])
 
 
 def _draw_panel(panel: Panel, scale: float) -> Image.Image:

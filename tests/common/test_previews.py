@@ -36,8 +36,11 @@ def test_the_contour_follows_the_structure_and_is_thin() -> None:
 
 
 @pytest.mark.parametrize("inner", [1, 2])
-def test_where_a_structure_lies_in_another_its_own_colour_is_seen(inner: int) -> None:
+@pytest.mark.parametrize("gap", [False, True])
+def test_where_a_structure_lies_in_another_its_own_colour_is_seen(inner: int, gap: bool) -> None:
     outer, core = disc((100, 100), (50, 50), (30, 30)), disc((100, 100), (50, 50), (15, 15))
+    if gap:  # the outer one is no closed ring
+        outer[48:53, :50] = False
     labels = np.where(core, inner, np.where(outer, 3 - inner, 0)).astype(np.uint8)
     picture = np.asarray(draw_preview(Panel(np.zeros((100, 100), np.uint8), labels), CAPTIONS))
     inside, around = (np.ptp(coloured(picture, label_colour(v)), axis=0) for v in (inner, 3 - inner))

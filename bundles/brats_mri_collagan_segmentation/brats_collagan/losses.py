@@ -60,7 +60,7 @@ def mean_ssim(image: Tensor, target: Tensor, data_range: float) -> Tensor:
 def ssim_of_windows(image: Tensor, target: Tensor, data_range: float) -> Tensor:
     """The structural similarity (N, 1, X', Y') of all windows that lie whole in images (N, 1, X, Y).
 
-    The Gaussian window is applied along one axis after the other: a fifth of the time of MONAI's square one.
+    The Gaussian window is applied along one axis after the other, which is quicker than a square one.
     """
     products = (image, target, image * image, target * target, image * target)
     mean, wanted, square, wanted_square, product = _window_means(torch.cat(products)).chunk(5)
@@ -80,7 +80,7 @@ def _window_means(images: Tensor) -> Tensor:
 class TumourL1Term:
     """The mean absolute difference of two images in which tumour counts more than its few pixels would.
 
-    Without that a bright oedema is cheaper to leave out than to draw: it is a twentieth of a slice.
+    Without that a bright oedema is cheaper to leave out than to draw: it is a small part of a slice.
 
     Args:
         image: key of the first images (B, 1, X, Y).

@@ -42,8 +42,8 @@ def losses(weights: Mapping[str, float] | None = None, direct_epochs: int = 0) -
             other contrasts after the multiple cycle; `similarity`: of their structural dissimilarity;
             `naming`: of being taken for another contrast; `direct`: of the absolute difference of the first
             output from the contrast that was left out, in which a pixel of tumour counts `tumour` times.
-        direct_epochs: for so many epochs `direct` is the only one: only the generator is trained, in a third
-            of the time.
+        direct_epochs: for so many epochs `direct` is the only one: only the generator is trained, which is
+            quicker.
 
     Raises:
         OverrideError: there is no such loss, or none at all in the first epochs.

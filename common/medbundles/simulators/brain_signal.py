@@ -67,8 +67,8 @@ def draw_tissues(draws: Draws) -> dict[str, Tissue]:
 def _together(solid: Tissue, oedema: Tissue, usual: dict[str, Tissue]) -> Tissue:
     """Solid tumour that varies from patient to patient with the oedema around it, and little by itself.
 
-    Whoever outlines a core sees where it ends. Were both drawn independently, every tenth core would look
-    like its oedema, and its outline would be a truth that no image shows.
+    Whoever outlines a core sees where it ends. Were both drawn independently, some cores would look
+    like their oedema, and their outline would be a truth that no image shows.
     """
 
     def follow(name: str) -> float:
