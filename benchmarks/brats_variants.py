@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medbundles.contrasts import CONTRASTS
+from medbundles.parts import part_of
 from medbundles.weights import load_state, read_tensors
 from medbundles.zoo.find import add_to_path, find_bundle
 from medbundles.zoo.workflows import read_config, training_stages
@@ -23,7 +24,6 @@ BUNDLE = find_bundle("brats_mri_collagan_segmentation")
 add_to_path(BUNDLE)
 
 from brats_collagan.collagan import CollaGenerator  # noqa: E402
-from brats_collagan.handlers import part_of  # noqa: E402
 from brats_collagan.segmenter import Segmenter  # noqa: E402
 
 NO_CYCLE, NO_SSIM, NO_ATTENTION, NO_DIRECT, UNET = "no_cycle", "no_ssim", "no_attention", "no_direct", "unet"

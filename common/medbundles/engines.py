@@ -30,6 +30,7 @@ __all__ = ["CaseDataset", "CaseEvaluator", "CaseLoader", "exit_status"]
 
 logger = logging.getLogger(__name__)
 
+FINDINGS = "findings"  # in the meta of an inferer's answer: per case, what else there is to say of it
 SAME = ("bundle", "version", "weights_sha256", "options_sha256")  # for earlier results to stand
 
 
@@ -152,6 +153,7 @@ class CaseEvaluator(SupervisedEvaluator):
     def _compute(self, case: dict[str, Any]) -> dict[str, Any]:
         batch = {key: case[key][None] for key in ("image", "label") if key in case}
         output = super()._iteration(self, batch)
+        findings = getattr(output["pred"], "meta", {}).get(FINDINGS)
         prediction = output["pred"][0].cpu()  # so that postprocessing sees all of a case on one device
         image = case["image"]
         if isinstance(image, MetaTensor):
@@ -160,7 +162,7 @@ class CaseEvaluator(SupervisedEvaluator):
                 meta=deepcopy(image.meta),
                 applied_operations=deepcopy(image.applied_operations),
             )
-        done = {**case, "pred": prediction}
+        done = {**case, "pred": prediction} | ({FINDINGS: findings[0]} if findings else {})
         return done if self.postprocessing is None else self.postprocessing(done)
 
     def _fail(self, case: dict[str, Any], message: str, started: float) -> None:

@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bundles" / "dental_cbct_toot
 from dental_phantom import ALL, Phantom, not_dental
 
 from dental_teeth.arch import fit_arch
+from dental_teeth.boxes import box_of
 from dental_teeth.frame import NotDentalError, sample, transformed
 from dental_teeth.jaws import LOWER, UPPER, Jaws, otsu, split_jaws
 from dental_teeth.panorama import View, panorama, project_labels, view_of, views
-from dental_teeth.regions import back_project, box_of
 from medbundles.errors import InputError
 
 TINY = {"columns": 160, "rows": 48, "pitch_mm": 1.0}
@@ -25,7 +25,9 @@ SMALL = {"columns": 320, "rows": 96, "pitch_mm": 0.5}
 def sides(jaws: Jaws, labels: np.ndarray, affine: np.ndarray) -> float:
     """Share of tooth voxels on the right side of the border."""
     index = np.argwhere(labels > 0)
-    side = jaws.side_of(transformed(index.astype(float), jaws.frame.from_voxels(affine)))
+    side = jaws.side_at(
+        transformed(index.astype(float), jaws.grid.to_index() @ jaws.frame.from_voxels(affine))
+    ).numpy()
     return float(((side > 0) == (labels[tuple(index.T)] < 30)).mean())
 
 
@@ -139,7 +141,12 @@ def test_the_other_jaw_leaves_no_shadow(closed: tuple, jaws: Jaws) -> None:
     hu, _, affine = closed
     view = view_of(jaws, LOWER, **TINY)
     index = np.stack(np.meshgrid(*map(np.arange, hu.shape), indexing="ij"), -1)
-    above = jaws.side_of(transformed(index.astype(float), jaws.frame.from_voxels(affine))) > 1.8
+    above = (
+        jaws.side_at(
+            transformed(index.astype(float), jaws.grid.to_index() @ jaws.frame.from_voxels(affine))
+        ).numpy()
+        > 1.8
+    )
     metal = np.where(above, np.float32(9000), hu)
     assert np.allclose(panorama(metal, affine, view, jaws), panorama(hu, affine, view, jaws), atol=0.5)
 
@@ -230,21 +237,6 @@ def test_what_is_not_dental_is_refused(kind: str) -> None:
         found = split_jaws(hu, np.diag([-1.0, -1.0, 1.0, 1.0]))
         for jaw in found.present:
             fit_arch(found, jaw)
-
-
-@pytest.mark.parametrize("code", [11, 16, 34, 48])
-def test_what_is_projected_and_projected_back_covers_the_tooth(code: int, closed: tuple, seen: dict) -> None:
-    _, labels, affine = closed
-    view = seen[UPPER if code < 30 else LOWER]
-    mask = project_labels(labels, affine, view)[code]
-    region = back_project(view, affine, labels.shape, box_of(mask), mask=mask)
-    tooth = labels == code
-    assert tooth[region.slices].sum() == tooth.sum()
-    assert (region.tight & tooth[region.slices]).sum() >= 0.995 * tooth.sum()
-    assert (region.loose | ~region.tight).all()
-    assert region.tight.sum() < region.loose.sum() < 0.2 * labels.size
-    neighbour = labels == (code - 1 if code % 10 > 1 else code + 1)
-    assert (region.tight & neighbour[region.slices]).sum() < 0.4 * neighbour.sum()
 
 
 def test_a_mask_has_the_length_of_its_tooth(closed: tuple, seen: dict) -> None:

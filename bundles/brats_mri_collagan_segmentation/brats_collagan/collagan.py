@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brats_collagan.folding import start_alike
+from medbundles.folding import start_alike
 from medbundles.inferers import SlicewiseInferer
 
 NORMS = {

@@ -9,20 +9,18 @@ from collections.abc import Sequence
 
 import torch
 from monai.networks.blocks.segresnet_block import ResBlock, get_conv_layer, get_upsample_layer
-from monai.networks.nets import SegResNet
-from monai.networks.utils import pixelshuffle, pixelunshuffle
+from monai.networks.utils import pixelunshuffle
 from torch import Tensor, nn
-from torch.nn import functional
 
-from brats_collagan.folding import start_alike
+from medbundles.folding import GROUPS, FoldedSegResNet
 
-NORM = ("GROUP", {"num_groups": 8})
+NORM = ("GROUP", {"num_groups": GROUPS})
 NARROW = 16  # channels before the latent variables, as in the paper
 RARE = -4.0  # logit that answers begin with: a voxel in fifty is tumour
 LOG_VARIANCE = 10.0  # limits: exp must neither vanish nor overflow
 
 
-class Segmenter(SegResNet):
+class Segmenter(FoldedSegResNet):
     """The part that is shipped: logits of nested regions from all contrasts.
 
     Args:
@@ -31,8 +29,7 @@ class Segmenter(SegResNet):
         regions: channels of the output.
         blocks: residual blocks at each level of the encoder.
         dropout: share of channels dropped after the first convolution in training; 0.2 in the paper.
-        fold: voxels a side that are taken together as channels, and taken apart again at the end. 1 is the
-            paper's; 2 computes on an eighth of the voxels and still answers for each of them.
+        fold: voxels a side that are taken together as channels; 1 is the paper's.
     """
 
     def __init__(
@@ -45,37 +42,7 @@ class Segmenter(SegResNet):
         dropout: float = 0.0,
         fold: int = 1,
     ) -> None:
-        if width % 8:
-            raise ValueError(f"a width of {width} cannot be normalised in 8 groups")
-        super().__init__(
-            spatial_dims=3,
-            init_filters=width,
-            in_channels=contrasts * fold**3,
-            out_channels=regions * fold**3,
-            dropout_prob=dropout,
-            norm=NORM,
-            blocks_down=tuple(blocks),
-            blocks_up=(1,) * (len(blocks) - 1),
-        )
-        nn.init.constant_(self.conv_final[-1].conv.bias, RARE)
-        start_alike(self.conv_final[-1].conv, fold**3)
-        self.fold, self.step = fold, fold * 2 ** (len(blocks) - 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, R, X, Y, Z) of contrasts (B, C, X, Y, Z)."""
-        size = x.shape[2:]
-        margins = [margin for length in reversed(size) for margin in (0, -length % self.step)]
-        features, skips = self.encode(functional.pad(x, margins))
-        logits = self.decode(features, skips[::-1])
-        return logits[..., : size[0], : size[1], : size[2]]
-
-    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The deepest features and those of every level, of contrasts."""
-        return super().encode(pixelunshuffle(x, 3, self.fold))
-
-    def decode(self, x: Tensor, down_x: list[Tensor]) -> Tensor:
-        """Logits from features, the deepest level's first."""
-        return pixelshuffle(super().decode(x, down_x), 3, self.fold)
+        super().__init__(contrasts, regions, width, blocks=blocks, dropout=dropout, fold=fold, bias=RARE)
 
 
 class Autoencoder(nn.Module):

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dental_teeth.boxes import Box
 from dental_teeth.numbering import KINDS
-from dental_teeth.regions import Box
 
 CELL = 16
 ANCHOR = (30.0, 88.0)  # columns and rows of a typical tooth, at a quarter of a millimetre
@@ -43,7 +43,7 @@ class Found:
     @property
     def column(self) -> float:
         """The middle of the box along the arch."""
-        return (self.box.left + self.box.right) / 2
+        return self.box.middle[0]
 
 
 class _Block(nn.Module):
@@ -137,17 +137,16 @@ def decoded(answer: Tensor, *, least: float = LEAST_SCORE, overlap: float = MOST
     found: list[Found] = []
     cells = torch.nonzero(scores >= least).tolist()
     for u, v in sorted(cells, key=lambda cell: -float(scores[cell[0], cell[1]])):
-        box = _box(answer[:, u, v], u, v)
+        box = box_at(u, v, answer[MIDDLE, u, v].sigmoid().tolist(), answer[SIZE, u, v].tolist())
         if all(overlap_of(box, other.box) <= overlap for other in found):
             found.append(Found(box, tuple(kinds[:, u, v].tolist()), float(scores[u, v])))
     return sorted(found, key=lambda tooth: tooth.column)
 
 
-def _box(cell: Tensor, u: int, v: int) -> Box:
-    column, row = (
-        (place + inside) * CELL for place, inside in zip((u, v), cell[MIDDLE].sigmoid().tolist(), strict=True)
-    )
-    width, height = (side * math.exp(size) for side, size in zip(ANCHOR, cell[SIZE].tolist(), strict=True))
+def box_at(u: int, v: int, inside: Sequence[float], size: Sequence[float]) -> Box:
+    """Returns the box with its middle `inside` the cell (u, v), and with logarithms of its `size`."""
+    column, row = (u + inside[0]) * CELL, (v + inside[1]) * CELL
+    width, height = (side * math.exp(log) for side, log in zip(ANCHOR, size, strict=True))
     return Box(column - width / 2, row - height / 2, column + width / 2, row + height / 2)
 
 

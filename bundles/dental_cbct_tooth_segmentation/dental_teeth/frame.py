@@ -92,33 +92,47 @@ def shrunk(volume: NDArray, affine: Array, step_mm: float) -> tuple[NDArray[np.f
 
 
 def sample(
-    volume: NDArray, points: Array, *, fill: float = AIR_HU, device: str | torch.device = "cpu"
+    volume: NDArray, points: NDArray, *, fill: float | None = AIR_HU, device: str | torch.device = "cpu"
 ) -> torch.Tensor:
-    """Returns float32 values at voxel positions (..., 3), interpolated linearly; `fill` outside.
+    """Returns float32 values at voxel positions (..., 3), interpolated linearly.
 
     Only the part of the volume that the points lie in is copied to the device.
+
+    Args:
+        volume: (X, Y, Z).
+        points: positions.
+        fill: the value outside; None goes on with that of the nearest voxel.
+        device: where to compute, and where the values are.
     """
-    low = np.floor(points.reshape(-1, 3).min(0)).astype(int)
-    high = np.ceil(points.reshape(-1, 3).max(0)).astype(int) + 1
-    low, high = np.clip(low, 0, volume.shape), np.clip(high, 0, volume.shape)
+    flat = np.asarray(points, np.float32).reshape(-1, 3)
+    low, high = (np.array([pick(flat[:, axis]) for axis in range(3)]) for pick in (np.min, np.max))
+    last = np.array(volume.shape) - (1 if fill is None else 0)
+    low = np.clip(np.floor(low).astype(int), 0, last)
+    high = np.clip(np.ceil(high).astype(int) + 1, low + 1 if fill is None else 0, volume.shape)
     if (high <= low).any():
         return torch.full(points.shape[:-1], float(fill), device=device)
-    part = np.asarray(volume[tuple(map(slice, low, high))], np.float32) - np.float32(fill)
+    zero = 0.0 if fill is None else float(fill)
+    part = np.asarray(volume[tuple(map(slice, low, high))], np.float32) - np.float32(zero)
     # grid_sample counts -1 to 1 from the first to the last voxel, its last axis first.
-    span = np.maximum(high - low - 1, 1)
-    grid = ((points - low) / span * 2 - 1)[..., ::-1]
-    flat = torch.from_numpy(np.ascontiguousarray(grid, np.float32)).to(device).reshape(1, 1, 1, -1, 3)
+    scale = torch.from_numpy((2 / np.maximum(high - low - 1, 1)).astype(np.float32)).to(device)
+    first = torch.from_numpy(low.astype(np.float32)).to(device)
+    grid = ((torch.from_numpy(flat).to(device) - first) * scale - 1).flip(-1)
     image = torch.from_numpy(np.ascontiguousarray(part)).to(device)[None, None]
-    values = torch.nn.functional.grid_sample(image, flat, align_corners=True, padding_mode="zeros")
-    return values.reshape(points.shape[:-1]) + float(fill)
+    padding = "border" if fill is None else "zeros"
+    values = torch.nn.functional.grid_sample(
+        image, grid.view(1, 1, 1, -1, 3), align_corners=True, padding_mode=padding
+    )
+    return values.reshape(points.shape[:-1]) + zero
 
 
 def nearest(volume: NDArray, points: Array) -> NDArray:
     """Returns the values of the voxels nearest to positions (..., 3), 0 outside; for label maps."""
-    index = np.rint(points).astype(np.int32)
-    inside = ((index >= 0) & (index < volume.shape)).all(-1)
-    found = np.zeros(points.shape[:-1], volume.dtype)
-    found[inside] = volume[tuple(index[inside].T)]
+    x, y, z = (np.rint(points[..., axis]).astype(np.int32) for axis in range(3))
+    inside = np.ones(x.shape, bool)
+    for index, count in zip((x, y, z), volume.shape, strict=True):
+        inside &= (index >= 0) & (index < count)
+    found = np.zeros(x.shape, volume.dtype)
+    found[inside] = volume[x[inside], y[inside], z[inside]]
     return found
 
 
@@ -129,9 +143,11 @@ class Grid:
     start: Array
     step_mm: float
 
-    def index(self, points: Array) -> Array:
-        """Returns frame coordinates (..., 3) as positions on the grid."""
-        return (points - self.start[: points.shape[-1]]) / self.step_mm
+    def to_index(self) -> Array:
+        """Returns the 4x4 matrix from frame coordinates to positions on the grid."""
+        matrix = np.diag([*(1 / self.step_mm,) * 3, 1.0])
+        matrix[:3, 3] = -self.start / self.step_mm
+        return matrix
 
     def axis(self, axis: int, count: int) -> Array:
         """Returns the coordinates of the grid's points along an axis."""

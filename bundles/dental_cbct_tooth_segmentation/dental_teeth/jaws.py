@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -23,6 +24,7 @@ from dental_teeth.frame import (
     Grid,
     NotDentalError,
     on_frame,
+    sample,
     shrunk,
     towards_left_back_up,
     transformed,
@@ -70,10 +72,9 @@ class Jaws:
     bone: float
     tooth: float
 
-    def side_of(self, points: Array) -> NDArray[np.float32]:
-        """Returns `side` at frame coordinates (..., 3), that of the nearest place outside the grid."""
-        index = np.moveaxis(self.grid.index(points), -1, 0)
-        return ndimage.map_coordinates(self.side, index, order=1, mode="nearest")
+    def side_at(self, positions: NDArray, *, device: str | torch.device = "cpu") -> torch.Tensor:
+        """Returns `side` at positions (..., 3) on the coarse grid, that of the nearest place outside it."""
+        return sample(self.side, positions, fill=None, device=device)
 
     def density(self, jaw: str) -> Volume:
         """Returns how dense one jaw is: 0 up to `bone`, 1 from `tooth` on, 0 in the other jaw."""

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from dental_teeth.arch import COLUMNS, PITCH_MM, ArchCurve, fit_arch
-from dental_teeth.frame import AIR_HU, Array, Frame, nearest, sample, transformed
+from dental_teeth.frame import AIR_HU, Array, Frame, nearest, sample
 from dental_teeth.jaws import LOWER, UPPER, Jaws
 from medbundles.errors import InputError
 
@@ -60,15 +60,24 @@ class View:
         """Size of a pixel, the same along both axes on the curve."""
         return self.curve.pitch_mm
 
-    def rays(self, columns: slice, *, step_mm: float = RAY_STEP_MM) -> Array:
-        """Returns the frame coordinates (columns, rows, steps, 3) of points on the rays of some columns."""
-        steps = 2 * int(np.ceil(self.depth_mm / step_mm)) + 1
-        depth = np.linspace(-self.depth_mm, self.depth_mm, steps)
+    def steps(self, step_mm: float = RAY_STEP_MM) -> int:
+        """Returns how many points a ray has when they are so far apart."""
+        return 2 * int(np.ceil(self.depth_mm / step_mm)) + 1
+
+    def rays(self, columns: slice, matrix: Array, *, step_mm: float = RAY_STEP_MM) -> NDArray[np.float32]:
+        """Returns points (columns, rows, steps, 3) on the rays of some columns, moved by a 4x4 matrix.
+
+        Args:
+            columns: which ones.
+            matrix: from frame coordinates to those wanted, such as the voxels of a scan.
+            step_mm: about how far the points on a ray are apart.
+        """
+        depth = np.linspace(-self.depth_mm, self.depth_mm, self.steps(step_mm))
         flat = self.curve.points[columns, None] + depth[:, None] * self.curve.normals[columns, None]
         height = self.top_mm - self.pitch_mm * np.arange(self.rows)
-        points = np.empty((len(flat), self.rows, steps, 3))
-        points[..., :2], points[..., 2] = flat[:, None], height[:, None]
-        return points
+        # A matrix moves places in the level plane and heights each by themselves: few products, then sums.
+        places = (flat @ matrix[:3, :2].T + matrix[:3, 3]).astype(np.float32)
+        return places[:, None] + np.outer(height, matrix[:3, 2]).astype(np.float32)[:, None]
 
     def place(self, points: Array) -> tuple[Array, Array, Array]:
         """Returns column, row (both fractional) and outward distance in mm of frame coordinates (..., 3)."""
@@ -130,14 +139,14 @@ def panorama(
 
     What belongs to the other jaw is left out, and metal counts as 4000 HU, so that it hides no tooth.
     """
-    matrix = view.frame.to_voxels(affine)
     picture = np.empty(view.shape, np.float32)
     sign = 1.0 if view.jaw == UPPER else -1.0
-    for columns, points in _chunks(view, step_mm):
-        values = sample(volume, transformed(points, matrix), device=device)
+    for columns in _chunks(view, step_mm):
+        points = view.rays(columns, view.frame.to_voxels(affine), step_mm=step_mm)
+        values = sample(volume, points, device=device)
         water = (values.clamp(AIR_HU, METAL_HU) - AIR_HU) / -AIR_HU
-        mine = np.clip(sign * jaws.side_of(points) / jaws.grid.step_mm + 0.5, 0, 1)
-        total = (water * torch.from_numpy(mine.astype(np.float32)).to(values.device)).sum(-1)
+        side = jaws.side_at(view.rays(columns, jaws.grid.to_index(), step_mm=step_mm), device=device)
+        total = (water * (sign * side / jaws.grid.step_mm + 0.5).clamp(0, 1)).sum(-1)
         picture[columns] = (total * (2 * view.depth_mm / (points.shape[2] - 1))).cpu().numpy()
     return picture
 
@@ -159,17 +168,15 @@ def project_labels(
     wanted = [int(code) for code in np.unique(labels) if code // 10 in quadrants]
     masks = {code: np.zeros(view.shape, bool) for code in wanted}
     matrix = view.frame.to_voxels(affine)
-    for columns, points in _chunks(view, step_mm):
-        seen = nearest(labels, transformed(points, matrix))
+    for columns in _chunks(view, step_mm):
+        seen = nearest(labels, view.rays(columns, matrix, step_mm=step_mm))
         for code in np.intersect1d(np.unique(seen), wanted):
             masks[int(code)][columns] = (seen == code).any(-1)
     return {code: mask for code, mask in masks.items() if mask.any()}
 
 
-def _chunks(view: View, step_mm: float) -> Iterator[tuple[slice, Array]]:
-    """Yields columns and the points on their rays, few enough at a time for any memory."""
-    steps = 2 * int(np.ceil(view.depth_mm / step_mm)) + 1
-    size = max(1, _CHUNK // (view.rows * steps))
+def _chunks(view: View, step_mm: float) -> Iterator[slice]:
+    """Yields columns, few enough at a time for any memory."""
+    size = max(1, _CHUNK // (view.rows * view.steps(step_mm)))
     for first in range(0, view.shape[0], size):
-        columns = slice(first, min(first + size, view.shape[0]))
-        yield columns, view.rays(columns, step_mm=step_mm)
+        yield slice(first, min(first + size, view.shape[0]))

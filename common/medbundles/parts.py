@@ -1,4 +1,7 @@
-"""What a training of one of the two networks needs to know of the other."""
+"""Several networks in one bundle, with their weights in one file: each is trained by itself.
+
+The network of such a bundle is a module whose children are the parts.
+"""
 
 from __future__ import annotations
 
@@ -11,32 +14,29 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
-from brats_collagan.network import CollaSegmenter
 from medbundles.weights import load_state, read_tensors, unwrapped
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("imputer", "segmenter")
-
 
 class PartLoader:
-    """Loads parts of the network from a weights file when training starts; a missing file is passed over.
+    """Loads parts of a network from a weights file when training starts; a missing file is passed over.
 
-    Both networks lie in one file. Whoever trains one of them takes the other from there, so that what is
-    saved has both.
+    Whoever trains one part takes the others from the file, so that what is saved has all.
 
     Args:
         network: what is trained, or its average.
         path: the file; None loads nothing.
-        parts: `imputer`, `segmenter` or both.
+        parts: names of children; None loads all.
     """
 
     def __init__(
-        self, network: CollaSegmenter, path: str | os.PathLike | None, parts: Sequence[str] = PARTS
+        self, network: nn.Module, path: str | os.PathLike | None, parts: Sequence[str] | None = None
     ) -> None:
-        unknown = set(parts) - set(PARTS)
-        if unknown:
-            raise ValueError(f"the network has no part {', '.join(sorted(unknown))}: {', '.join(PARTS)}")
+        known = [name for name, _ in network.named_children()]
+        parts = known if parts is None else parts
+        if unknown := set(parts) - set(known):
+            raise ValueError(f"the network has no part {', '.join(sorted(unknown))}: {', '.join(known)}")
         self.network, self.parts = network, tuple(parts)
         self.path = None if path is None else Path(path)
 

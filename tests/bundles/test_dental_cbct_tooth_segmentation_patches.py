@@ -1,0 +1,69 @@
+"""One tooth cut out of a scan, and what of it the panorama allows."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "bundles" / "dental_cbct_tooth_segmentation"))
+
+from dental_phantom import Phantom
+
+from dental_teeth.boxes import box_of
+from dental_teeth.frame import nearest, transformed
+from dental_teeth.jaws import LOWER, UPPER, split_jaws
+from dental_teeth.panorama import View, project_labels, views
+from dental_teeth.patches import patch_at
+from medbundles.images import spacing_of
+
+
+@pytest.fixture(scope="module")
+def closed() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return Phantom().build()
+
+
+@pytest.fixture(scope="module")
+def seen(closed: tuple) -> dict[str, View]:
+    return views(split_jaws(closed[0], closed[2]), columns=320, rows=96, pitch_mm=0.5)
+
+
+@pytest.mark.parametrize("code", [11, 16, 34, 48])
+def test_what_is_projected_and_projected_back_covers_the_tooth(code: int, closed: tuple, seen: dict) -> None:
+    _, labels, affine = closed
+    view = seen[UPPER if code < 30 else LOWER]
+    mask = project_labels(labels, affine, view)[code]
+    patch = patch_at(view, box_of(mask), size=(40, 48, 60), step_mm=0.5)
+    found = nearest(labels, transformed(patch.points(), view.frame.to_voxels(affine)))
+    tooth, voxel_mm3 = found == code, float(np.prod(spacing_of(affine, 3)))
+    assert tooth.sum() * 0.5**3 == pytest.approx((labels == code).sum() * voxel_mm3, rel=0.05)  # all of it
+    loose, tight = patch.regions(mask)
+    assert (tight & tooth).sum() >= 0.995 * tooth.sum()
+    assert (loose | ~tight).all() and tight.sum() < loose.sum() < 0.5 * loose.size
+    neighbour = found == (code - 1 if code % 10 > 1 else code + 1)
+    assert (tight & neighbour).sum() < 0.4 * neighbour.sum()
+
+
+@pytest.mark.parametrize("code", [17, 27, 37, 47])
+def test_a_patch_runs_to_the_midline_outwards_and_to_the_crown(code: int, closed: tuple, seen: dict) -> None:
+    _, labels, affine = closed
+    view = seen[UPPER if code < 30 else LOWER]
+    patch = patch_at(view, box_of(project_labels(labels, affine, view)[code]), size=(60, 48, 60), step_mm=0.5)
+    found = nearest(labels, transformed(patch.points(), view.frame.to_voxels(affine)))
+    middles = {other: np.argwhere(found == other).mean(0) for other in (code, code - 1, code + 1)}
+    assert middles[code - 1][0] > middles[code][0] + 5 > middles[code + 1][0] + 10
+    jaw_side, front = patch.points()[:, :, -1], patch.points()[30]
+    assert (jaw_side[..., 2] < 8).all() if code < 30 else (jaw_side[..., 2] > -8).all()
+    assert (front[0, 0, 0] < front[-1, 0, 0]) == (code // 10 in (2, 3))  # outwards is to the tooth's own side
+
+
+def test_left_and_right_teeth_are_mirror_images_in_their_patches(closed: tuple, seen: dict) -> None:
+    _, labels, affine = closed
+    cuts = []
+    for code in (34, 44):
+        patch = patch_at(seen[LOWER], box_of(project_labels(labels, affine, seen[LOWER])[code]))
+        inside = nearest(labels, transformed(patch.points(), patch.view.frame.to_voxels(affine))) == code
+        cuts.append(inside)
+    both = 2 * (cuts[0] & cuts[1]).sum() / (cuts[0].sum() + cuts[1].sum())
+    assert both > 0.85
