@@ -27,6 +27,8 @@ WORST, TILE = 5, (640, 560)
 class ScoreTable:
     """Collects `scores` and `group` of each case and, at the end, writes and logs their summary.
 
+    Scores of parts of a case, such as single teeth, come as a list of rows; a row may name its own group.
+
     Writes `evaluation.csv` (a row per case), `evaluation.json` (a summary per group) and, where cases have a
     preview, `worst_<group>.png` with those of the largest errors to a folder.
 
@@ -53,7 +55,8 @@ class ScoreTable:
         for case in engine.state.batch:
             if isinstance(case, Mapping) and "scores" in case:
                 name = case_name(case["image"].meta["filename_or_obj"])
-                self.rows.append({"group": case["group"], "case": name, **case["scores"]})
+                scores = case["scores"] if isinstance(case["scores"], list) else [case["scores"]]
+                self.rows += [{"group": case["group"], "case": name, **row} for row in scores]
                 if preview := case.get("outputs", {}).get("preview"):
                     self.previews[name] = self.output_dir / preview
 
@@ -65,7 +68,7 @@ class ScoreTable:
         with atomic_path(self.output_dir / "evaluation.json") as path:
             path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         for group in result["groups"]:
-            cases = [row["case"] for row in worst_first(self.rows, group)][:WORST]
+            cases = list(dict.fromkeys(row["case"] for row in worst_first(self.rows, group)))[:WORST]
             pictures = [self.previews[case] for case in cases if case in self.previews]
             if pictures:
                 write_sheet(pictures, self.output_dir / f"worst_{group}.png")

@@ -14,6 +14,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from medbundles.errors import OverrideError
 from medbundles.weights import load_state, read_tensors, unwrapped
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,23 @@ class PartLoader:
         for part in self.parts:
             load_state(getattr(self.network, part), part_of(state, part), source=str(self.path))
         logger.info("weights of the %s: %s", " and ".join(self.parts), self.path)
+
+
+def child(network: nn.Module, name: str) -> nn.Module:
+    """The part of a network with this name.
+
+    Raises:
+        OverrideError: there is none.
+    """
+    parts = dict(network.named_children())
+    if name not in parts:
+        raise OverrideError(
+            f"no part '{name}' of the network",
+            expected=", ".join(parts),
+            source="option part",
+            advice="name one of them",
+        )
+    return parts[name]
 
 
 class Halved:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from medbundles.parts import Halved, PartLoader, loss_of, part_of
+from medbundles.errors import OverrideError
+from medbundles.parts import Halved, PartLoader, child, loss_of, part_of
 from medbundles.weights import write_tensors
 
 
@@ -43,6 +44,13 @@ def test_without_names_all_parts_are_taken_and_without_a_file_none(tmp_path: Pat
 def test_a_part_that_there_is_not_is_refused() -> None:
     with pytest.raises(ValueError, match="finder, reader"):
         PartLoader(Both(0), None, ["judge"])
+    with pytest.raises(OverrideError, match="finder, reader"):
+        child(Both(0), "judge")
+
+
+def test_a_child_is_found_by_its_name() -> None:
+    network = Both(0)
+    assert child(network, "reader") is network.reader
 
 
 def test_what_is_saved_halved_has_half_the_bytes_and_whole_numbers_stay() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
@@ -25,6 +26,11 @@ class DetectionF1(CumulativeIterationMetric):
         """Returns F1 over all pictures."""
         found, invented, overlooked = self.get_buffer().sum(0)
         return 2 * found / (2 * found + invented + overlooked).clamp_min(1)
+
+
+def key_metric() -> dict[str, Any]:
+    """The metric that the detector's best weights are chosen by."""
+    return {"val_f1": IgniteMetricHandler(DetectionF1(), output_transform=from_engine(["pred", "label"]))}
 
 
 def counts(answer: Tensor, target: Tensor) -> Tensor:

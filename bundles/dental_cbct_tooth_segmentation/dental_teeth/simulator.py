@@ -1,0 +1,290 @@
+"""Simulated dental cone-beam scans in the layout of ToothFairy, with exact labels of every tooth.
+
+A patient is a formula of the place, so the truth is not resampled: the same patient is evaluated once on the
+grid that is scanned and once on the grid that is reconstructed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from dental_teeth.teeth import FDI_CODES
+from medbundles import __version__
+from medbundles.datasets.simulated import TABLE
+from medbundles.errors import InputError
+from medbundles.io import atomic_path, write_image
+from medbundles.simulators import cbct
+from medbundles.simulators.fields import Draws
+from medbundles.simulators.jaw import METAL_LEVELS, Jaw, head_frame, jaw
+from medbundles.simulators.jaw_arch import draw_patient
+
+DOTTED_NAME = "dental_teeth.simulator.write_cases"
+SPACING_MM = 0.4
+SPACINGS = (0.12, 1.8)  # finest and coarsest
+SCANNERS = ("trained", "other")
+FOLDERS = ("imagesTr", "labelsTr", "sidecars")
+MARGIN_MM = 2.0  # scanned around the field of view, so that its border cuts through tissue and teeth
+OTHER_NAME = "simulated_other_"
+OTHER_PATIENTS = 1_000_000_000  # added to the seed: no patient is seen by both scanners
+OTHER_GRID = 0.85  # of the voxels: what the other scanner sees is finer than what it reconstructs
+STORED_BITS = {4095.0: 0.3, 32767.0: 0.7}  # brightest grey value that a scanner stores, and how likely
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is drawn of a case besides the patient.
+
+    Attributes:
+        number: the patient's seed.
+        metal: "none", "some" or "heavy".
+        field: "both jaws", "upper jaw", "lower jaw", "right side" or "left side".
+        size_mm: of the field of view.
+        middle_mm: its middle in the head.
+        tilt_deg: turns of the head around x, y and z.
+        spacing_mm: of the voxels.
+        scale: size of the patient.
+        teeth: FDI numbers; None leaves them to the patient.
+        gain: of the grey values, as scanners are calibrated differently.
+        top_hu: the brightest grey value that is stored.
+    """
+
+    number: int
+    metal: str
+    field: str
+    size_mm: tuple[float, float, float]
+    middle_mm: tuple[float, float, float]
+    tilt_deg: tuple[float, float, float]
+    spacing_mm: float
+    scale: float
+    teeth: tuple[int, ...] | None
+    gain: float
+    top_hu: float
+
+    def jaw(self, *, margin_mm: float = 0.0, spacing_mm: float | None = None) -> Jaw:
+        """The patient on a grid that covers the field of view and a margin."""
+        # The middle of the field, in the head, comes to zero.
+        middle = head_frame((0, 0, 0), self.tilt_deg).back(np.array(self.middle_mm))[0]
+        return jaw(
+            self.number,
+            size_mm=[size + 2 * margin_mm for size in self.size_mm],
+            spacing_mm=spacing_mm or self.spacing_mm,
+            metal=self.metal,
+            teeth=self.teeth,
+            shift_mm=[float(-value) for value in middle],
+            tilt_deg=self.tilt_deg,
+            scale=self.scale,
+        )
+
+
+def write_cases(
+    folder: str | Path,
+    n: int,
+    seed: int,
+    *,
+    spacing_mm: float = SPACING_MM,
+    device: str = "cpu",
+    metal: str | None = None,
+    scanner: str = "trained",
+) -> list[dict[str, Any]]:
+    """Writes n cases into `imagesTr/`, `labelsTr/`, `sidecars/` and `cases.json`.
+
+    Case i is the same whatever n is. Labels are FDI numbers; 1 is the lower and 2 the upper jaw's bone.
+
+    Args:
+        folder: where to.
+        n: how many.
+        seed: the same seed gives the same patients.
+        spacing_mm: about the size of the voxels; each case has its own within a tenth of it.
+        device: where to scan and reconstruct.
+        metal: "none", "some" or "heavy" for all; None takes them in turn.
+        scanner: "trained", or "other": patients, scanner and grid that training never sees.
+
+    Returns:
+        the entries of `cases.json`; each is in a sidecar, too.
+
+    Raises:
+        InputError: there is no such metal or scanner, or the voxels are too small or too large.
+    """
+    numbers = tqdm(range(n), unit="scan", disable=None)
+    options = {"spacing_mm": float(spacing_mm), "device": device, "metal": metal, "scanner": scanner}
+    cases = [_write_case(Path(folder), index, seed, **options) for index in numbers]
+    write_table(folder, seed, cases)
+    return cases
+
+
+def write_table(folder: str | Path, seed: int, cases: Iterable[dict[str, Any]]) -> None:
+    """Writes `cases.json`, sorted by name, from the entries of cases; needed by all who read the folder."""
+    cases = sorted(cases, key=lambda case: str(case["name"]))
+    content = {"simulator": DOTTED_NAME, "version": __version__, "seed": seed, "cases": cases}
+    with atomic_path(Path(folder) / TABLE) as path:
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_case(
+    folder: Path,
+    index: int,
+    seed: int,
+    *,
+    spacing_mm: float = SPACING_MM,
+    device: str = "cpu",
+    metal: str | None = None,
+    scanner: str = "trained",
+) -> dict[str, Any]:
+    """Writes scan, labels and sidecar of one case and returns its entry; processes may share a folder."""
+    for part in FOLDERS:
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    _check(spacing_mm, metal, scanner)
+    other = scanner == "other"
+    name = f"{OTHER_NAME if other else 'simulated_'}{seed}_{index:04d}"
+    plan = draw_plan(100_000 * seed + index + OTHER_PATIENTS * other, spacing_mm, metal)
+    truth, image = plan.jaw(), _scan(plan, spacing_mm, device, other=other)
+    paths = {"image": f"imagesTr/{name}_0000.nii.gz", "label": f"labelsTr/{name}.nii.gz"}
+    about = f"simulated, {plan.metal} metal, {scanner} scanner"
+    write_image(image[None], folder / paths["image"], affine=truth.affine, description=about)
+    labels = np.where(truth.labels > 0, truth.labels, truth.bone)
+    write_image(labels[None], folder / paths["label"], affine=truth.affine, description="simulated")
+    entry = {"name": name, **paths, "seed": plan.number, "scanner": scanner, **_facts(plan, truth)}
+    with atomic_path(sidecar_of(folder / paths["image"], name)) as path:
+        path.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+    return entry
+
+
+def sidecar_of(image: str | Path, name: str) -> Path:
+    """The file that holds the entry of a case, from the file of its scan and its name."""
+    return Path(image).parents[1] / "sidecars" / f"{name}.json"
+
+
+def _check(spacing_mm: float, metal: str | None, scanner: str) -> None:
+    if not SPACINGS[0] <= spacing_mm <= SPACINGS[1]:
+        raise InputError(f"spacing_mm {spacing_mm:g}", expected=f"{SPACINGS[0]} to {SPACINGS[1]} mm")
+    for name, value, known in (("metal", metal, (None, *METAL_LEVELS)), ("scanner", scanner, SCANNERS)):
+        if value not in known:
+            choices = ", ".join(str(choice) for choice in known if choice)
+            raise InputError(f"{name} '{value}'", expected=f"one of {choices}")
+
+
+def draw_plan(number: int, spacing_mm: float = SPACING_MM, metal: str | None = None) -> Plan:
+    """Draws a case: three metal levels in turn, fields that cut jaws, tilted heads, few teeth, children."""
+    draws = Draws(number, "case")
+    field = draws.choice({"both jaws": 0.76, "upper jaw": 0.06, "lower jaw": 0.06} | _SIDES)
+    size = [draws.uniform(64, 79), draws.uniform(58, 68), draws.uniform(50, 58)]
+    middle = [draws.uniform(-2, 2), draws.uniform(-1.5, 2.5), draws.uniform(-2, 2)]
+    side = 1 if field in ("upper jaw", "left side") else -1
+    tilt, scale = _tilt(draws), draws.uniform(0.93, 1.06)
+    if draws.chance(0.04):  # a child
+        scale *= 0.77
+    few, kept = draws.chance(0.06), draws.uniform(0.2, 0.7)
+    left = tuple(code for code in FDI_CODES if draws.chance(kept))
+    gap = draw_patient(number, scale, None).gap
+    if field.endswith("jaw"):
+        size[2] = draws.uniform(32, 38)
+        middle[2] += 14 * side - (gap if side < 0 else 0)
+    else:
+        size[2] += 1.4 * gap  # the front of a jaw that swings open comes down more than its molars
+        middle[2] -= 0.7 * gap
+    if field.endswith("side"):
+        size[0] = draws.uniform(42, 50)
+        middle[0] += 14 * side
+    return Plan(
+        number=number,
+        metal=metal or METAL_LEVELS[number % len(METAL_LEVELS)],
+        field=field,
+        size_mm=(size[0], size[1], size[2]),
+        middle_mm=(middle[0], middle[1], middle[2]),
+        tilt_deg=tilt,
+        spacing_mm=spacing_mm * draws.uniform(0.9, 1.1),
+        scale=scale,
+        teeth=left if few else None,
+        gain=draws.uniform(0.93, 1.07),
+        top_hu=float(draws.choice({str(top): share for top, share in STORED_BITS.items()})),
+    )
+
+
+_SIDES = {"right side": 0.06, "left side": 0.06}
+
+
+def _tilt(draws: Draws) -> tuple[float, float, float]:
+    """Turns of the head: up to about ten degrees, now and then twenty."""
+    x, y, z = (spread * float(np.clip(draws.rng.standard_normal(), -2, 2)) for spread in (5, 3, 4))
+    far = draws.uniform(14, 20) * (1 if draws.chance(0.5) else -1)
+    if draws.chance(0.08):
+        x, y = (far, y) if draws.chance(0.6) else (x, far)
+    return x, y, z
+
+
+def _scan(plan: Plan, spacing_mm: float, device: str, *, other: bool) -> NDArray[np.int16]:
+    """Whole HU on the plan's grid; the patient is scanned on a grid of its own."""
+    scanned = plan.jaw(margin_mm=MARGIN_MM, spacing_mm=spacing_mm * (OTHER_GRID if other else 1.0))
+    grid = cbct.Grid.centred(plan.size_mm, plan.spacing_mm)
+    scanner = _scanner(plan, spacing_mm, scanned, other=other)
+    hu, _ = cbct.scan(scanned.materials, scanned.affine, scanner, seed=plan.number, grid=grid, device=device)
+    hu = (hu - cbct.AIR) * np.float32(plan.gain) + np.float32(cbct.AIR)
+    return np.rint(np.clip(hu, cbct.AIR, plan.top_hu)).astype(np.int16)
+
+
+def _scanner(plan: Plan, spacing_mm: float, scanned: Jaw, *, other: bool) -> cbct.Scanner:
+    """One of the scanners with a protocol of its own, and as many elements and views as the voxels need."""
+    draws = Draws(plan.number, "protocol")
+    base = cbct.OTHER if other else cbct.TRAINED
+    coarse = spacing_mm / SPACING_MM
+    kvp = int(draws.choice({"80": 0.2, "90": 0.6, "100": 0.2}))
+    return replace(
+        base,
+        views=max(24, round(base.views * draws.uniform(0.75, 1.0) / coarse)),
+        columns=math.ceil(base.columns / coarse),
+        rows=math.ceil(base.rows / coarse),
+        pitch_mm=base.pitch_mm * coarse,
+        kvp=base.kvp if other else kvp,
+        # The dose of the patient stays the same, whatever it is shared among.
+        quanta=base.quanta * draws.factor(0.4) * coarse**3,
+        scatter=base.scatter * draws.uniform(0.6, 1.4),
+        rings=base.rings or draws.uniform(0, 0.0015),
+        motion_mm=draws.uniform(0.1, 0.4) if draws.chance(0.2) else 0.0,
+        hann=base.hann * draws.uniform(0.8, 1.0),
+        surroundings=_head(plan, scanned),
+    )
+
+
+def _head(plan: Plan, scanned: Jaw) -> tuple[cbct.Ellipsoid, ...]:
+    """The rest of the head, where the patient's is."""
+    frame = head_frame(scanned.parameters["shift_mm"], plan.tilt_deg)
+    parts = cbct.head(*scanned.parameters["face_mm"])
+    return tuple(replace(part, centre=tuple(frame.back(np.array(part.centre))[0])) for part in parts)
+
+
+def _facts(plan: Plan, truth: Jaw) -> dict[str, Any]:
+    """What is known of a case, in plain types."""
+    places = {tooth.fdi: tooth for tooth in truth.teeth}
+    seen = [int(code) for code in np.unique(truth.labels) if code]
+    states = {state: [fdi for fdi, tooth in places.items() if tooth.state == state] for state in _STATES}
+    return {
+        "spacing_mm": [plan.spacing_mm] * 3,
+        "metal": plan.metal,
+        "closed": truth.parameters["closed"],
+        "tilt_deg": [round(value, 2) for value in plan.tilt_deg],
+        "field": plan.field,
+        "scale": round(truth.parameters["scale"], 4),
+        "teeth": seen,
+        **states,
+        "cut_by_field": [code for code in seen if places[code].cut_by_field],
+        "volume_mm3": {str(code): round(places[code].volume_mm3, 2) for code in seen},
+        "length_mm": {str(code): round(places[code].length_mm, 2) for code in seen},
+        "tooth_metal": {str(fdi): list(tooth.metal) for fdi, tooth in places.items() if tooth.metal},
+        "expected": [
+            {"name": f"tooth {code} volume", "value": round(places[code].volume_mm3, 2), "unit": "mm3"}
+            for code in seen
+            if not places[code].cut_by_field
+        ],
+    }
+
+
+_STATES = ("missing", "implant", "impacted")
