@@ -79,3 +79,19 @@ def test_collected_cases_are_written_with_their_worst_pictures(tmp_path: Path) -
     written = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
     assert written["split"] == "test" and written["groups"]["abdomen"]["Dice abdomen"]["n"] == 1
     assert (tmp_path / "worst_abdomen.png").is_file()
+
+
+def test_parts_of_a_case_are_rows_in_groups_of_their_own(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 56)).save(tmp_path / "a_preview.png")
+    parts = [{"group": "teeth", "Dice": value} for value in (0.9, 0.7)]
+    image = SimpleNamespace(meta={"filename_or_obj": "data/a.nii.gz"})
+    case = {"image": image, "group": "scans", "scores": [{"F1": 1.0}, *parts]}
+    case["outputs"] = {"preview": "a_preview.png"}
+    scored = ScoreTable(tmp_path)
+    scored.collect(SimpleNamespace(state=SimpleNamespace(batch=[case])))
+    scored.write(SimpleNamespace())
+    groups = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["groups"]
+    assert groups["scans"]["F1"]["n"] == 1
+    assert groups["teeth"]["Dice"]["n"] == 2 and groups["teeth"]["Dice"]["mean"] == 0.8
+    with Image.open(tmp_path / "worst_teeth.png") as sheet:
+        assert sheet.width == 640  # the case is shown once, however many of its parts are bad

@@ -29,8 +29,8 @@ SAME_PLACE_MM = 0.05  # headers round; two grids whose corners are nearer than t
 class LoadTeethLabelsd(LoadImageCheckedd):
     """Reads label maps (1, X, Y, Z) of FDI numbers, uint8; what is no permanent tooth is 0.
 
-    Only a case's `kind` tells how to read it. ToothFairy's labels come with the directions that they
-    themselves show, turned to left, back and up: then the image must have been read by `LoadScand`.
+    The case's `kind` tells how to read them. Those of ToothFairy come with the directions that they
+    show themselves: if the header names others, a scan read as the header says is refused (see `LoadScand`).
 
     Args:
         keys: the label maps.
@@ -139,9 +139,10 @@ def _toothfairy_scan(image: str | Path, label: str | Path) -> toothfairy.Labelle
 
 
 def _toothfairy_labels(path: Path) -> Image:
-    """The labels alone, in the directions that they themselves show."""
-    found = _toothfairy_scan(path, path)
-    return _image(found.labels, found.affine, path)
+    """The labels alone, as stored, with the directions that they themselves show."""
+    image = read_image(path)
+    affine, _ = toothfairy.true_affine(image.array[0], image.affine)
+    return replace(image, array=toothfairy.to_fdi(image.array), affine=affine)
 
 
 def _image(array: NDArray, affine: NDArray, source: str | Path) -> Image:
