@@ -9,6 +9,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2] / "bundles" / "dental_cbct_tooth_segmentation"))
 
 from dental_teeth.arch import plain_arch
+from dental_teeth.jaws import Jaws, split_jaws
+from dental_teeth.truth import finder_in
 
 WIDTHS = (5, 6, 7, 7, 7, 10, 10, 9)
 ALL = tuple(10 * quadrant + position for quadrant in (1, 2, 3, 4) for position in range(1, 9))
@@ -72,6 +74,11 @@ class Phantom:
         inside = np.hypot(off[..., 0], off[..., 1]) ** 2 / radius**2 + off[..., 2] ** 2 / 100 < 1
         hu[inside], labels[inside] = 1900, code
         hu[inside & (outward < -3)] = 2800
+
+
+def known_jaws(hu: np.ndarray, labels: np.ndarray, affine: np.ndarray) -> Jaws:
+    """The jaws of a scan whose teeth are known."""
+    return split_jaws(hu, affine, finder_in(labels, affine))
 
 
 def not_dental(kind: str) -> np.ndarray:

@@ -22,17 +22,18 @@ from dental_teeth.teeth import FDI_CODES
 from medbundles.checks import DatasetError, GridError, InputError
 from medbundles.datasets import simulated, toothfairy
 from medbundles.images import upright_affine
+from medbundles.transforms import LoadImageCheckedd
 
 COARSE = 1.8  # mm
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six cases of the trained scanner and three of the other one."""
+    """Five cases of the trained scanner and one of the other one."""
     place = tmp_path_factory.mktemp("simulated")
     torch.set_num_threads(1)
-    cases = [_write_case(place, index, 0, spacing_mm=COARSE) for index in range(6)]
-    cases += [_write_case(place, index, 0, spacing_mm=COARSE, scanner="other") for index in range(3)]
+    cases = [_write_case(place, index, 0, spacing_mm=COARSE) for index in range(5)]
+    cases.append(_write_case(place, 0, 0, spacing_mm=COARSE, scanner="other"))
     write_table(place, 0, cases)
     return place
 
@@ -55,7 +56,7 @@ def test_a_case_is_the_same_whatever_number_of_cases_is_written(folder: Path, tm
 
 
 def test_scan_and_labels_share_a_grid_and_hold_numbers_of_teeth_and_bone(folder: Path, table: dict) -> None:
-    assert simulated.load(folder)[1].kept == 9
+    assert simulated.load(folder)[1].kept == 6
     for case in table.values():
         (image, affine), (labels, other) = volume(folder / case["image"]), volume(folder / case["label"])
         assert image.shape == labels.shape and np.array_equal(affine, other)
@@ -98,7 +99,7 @@ def test_volumes_are_expected_of_whole_teeth_only(folder: Path, table: dict) -> 
 
 def test_metal_is_taken_in_turn_or_as_asked(folder: Path, table: dict) -> None:
     mine = [case for name, case in table.items() if "other" not in name]
-    assert [case["metal"] for case in mine] == ["none", "some", "heavy"] * 2
+    assert [case["metal"] for case in mine] == ["none", "some", "heavy", "none", "some"]
     assert set(chain(*mine[0]["tooth_metal"].values())) <= {"composite"}
     assert set(chain(*mine[2]["tooth_metal"].values())) - {"composite"}
     assert draw_plan(0, metal="heavy").metal == "heavy"
@@ -106,7 +107,7 @@ def test_metal_is_taken_in_turn_or_as_asked(folder: Path, table: dict) -> None:
 
 def test_the_other_scanner_sees_other_patients(folder: Path, table: dict) -> None:
     names = [name for name in table if name.startswith("simulated_other_0_")]
-    assert len(names) == 3
+    assert len(names) == 1
     assert {table[name]["scanner"] for name in names} == {"other"}
     assert not {table[name]["seed"] for name in names} & {
         case["seed"] for case in table.values() if case["scanner"] == "trained"
@@ -120,16 +121,16 @@ def test_unknown_metal_scanners_and_voxels_are_refused(tmp_path: Path, options: 
 
 
 def test_fields_tilts_and_dentitions_vary() -> None:
-    plans = [draw_plan(number) for number in range(400)]
+    plans = [draw_plan(number) for number in range(200)]
     fields = Counter(plan.field for plan in plans)
-    assert fields["both jaws"] > 250
-    assert min(fields[name] for name in ("upper jaw", "lower jaw", "right side", "left side")) > 8
+    assert fields["both jaws"] > 120
+    assert min(fields[name] for name in ("upper jaw", "lower jaw", "right side", "left side")) > 3
     tilts = np.abs([plan.tilt_deg for plan in plans])
     assert tilts.max() <= 20
     assert 0.03 < (tilts.max(axis=1) > 13).mean() < 0.15
     assert np.median(tilts) < 5
-    assert 8 < sum(plan.teeth is not None for plan in plans) < 50
-    assert sum(plan.scale < 0.83 for plan in plans) > 5
+    assert 4 < sum(plan.teeth is not None for plan in plans) < 25
+    assert sum(plan.scale < 0.83 for plan in plans) > 2
     voxels = [plan.spacing_mm for plan in plans]
     assert 0.36 <= min(voxels) < 0.37 and 0.43 < max(voxels) <= 0.44
 
@@ -143,13 +144,13 @@ def test_a_field_on_one_part_shows_mostly_its_teeth(field: str, quadrants: set[i
     plan = next(plan for plan in plans if plan.field == field and plan.teeth is None)
     labels = plan.jaw().labels
     codes = labels[labels > 0]
-    assert np.isin(codes // 10, list(quadrants)).mean() > 0.8
+    assert np.isin(codes // 10, list(quadrants)).mean() > 0.7
 
 
 def test_splits_share_no_patient_and_the_other_scanner_is_only_tested(folder: Path) -> None:
     parts = {name: find_cases(str(folder), name) for name in ("train", "validation", "test")}
     subjects = [case["subject"] for part in parts.values() for case in part]
-    assert len(subjects) == len(set(subjects)) == 9 == len(find_cases(str(folder), "all"))
+    assert len(subjects) == len(set(subjects)) == 6 == len(find_cases(str(folder), "all"))
     others = {name for name in subjects if name.startswith("simulated_other_")}
     assert others <= {case["subject"] for case in parts["test"]}
     one = parts["train"][0]
@@ -166,18 +167,18 @@ def test_a_few_cases_are_spread_over_the_levels_of_metal(folder: Path) -> None:
     assert Counter(case["metal"] for case in find_cases(str(folder), "all", most=3)) == Counter(
         ("none", "some", "heavy")
     )
-    heavy = evaluation_cases(str(folder), split="all", metal="heavy")
-    assert [case["metal"] for case in heavy] == ["heavy"] * 3
-    assert len(evenly(heavy, 5)) == 3
+    some = evaluation_cases(str(folder), split="all", metal="some")
+    assert {case["metal"] for case in some} == {"some"} and len(some) > 1
+    assert len(evenly(some, 9)) == len(some)
 
 
 def test_simulated_training_cases_are_made_once_and_only_those_of_the_training_part_are_used(
     folder: Path, tmp_path: Path
 ) -> None:
-    options = {"simulated_cases": 4, "simulated_spacing_mm": COARSE, "seed": 5}
+    options = {"simulated_cases": 2, "simulated_spacing_mm": COARSE, "seed": 5}
     cases = training_cases(str(folder), str(tmp_path / "made"), **options)
     made = [case["name"] for case in cases if case["name"].startswith("simulated_5_")]
-    assert made == [n for n in (f"simulated_5_{i:04d}" for i in range(4)) if part_of(n) == "train"]
+    assert made == [n for n in (f"simulated_5_{i:04d}" for i in range(2)) if part_of(n) == "train"]
     before = (tmp_path / "made" / "cases.json").stat().st_mtime_ns
     assert training_cases(str(folder), str(tmp_path / "made"), **options) == cases
     assert (tmp_path / "made" / "cases.json").stat().st_mtime_ns == before
@@ -198,6 +199,8 @@ def test_a_scan_and_its_labels_are_read_channel_first_without_bone(folder: Path)
     assert np.allclose(read["label"].affine, affine) and np.allclose(read["image"].affine, affine)
     assert set(read["label"].unique().tolist()) - {0} <= set(FDI_CODES)
     assert read["label"].meta["filename_or_obj"] == case["label"]
+    alone = LoadScand("image")({"image": case["image"]})  # to be segmented
+    assert set(alone) == {"image"} and torch.equal(alone["image"], read["image"])
 
 
 @pytest.mark.parametrize("change", ["moved", "mirrored", "shorter"])
@@ -250,24 +253,20 @@ def test_wrong_directions_of_toothfairy_are_put_right_for_scan_and_labels(
 def test_a_scan_read_with_the_wrong_directions_does_not_get_right_labels(
     folder: Path, tmp_path: Path
 ) -> None:
-    from medbundles.transforms import LoadImageCheckedd
-
     case, _, _ = trapped(folder, tmp_path)
     with pytest.raises(GridError):
         LoadTeethLabelsd("label")(LoadImageCheckedd("image")(case))
-    assert set(LoadTeethLabelsd("label")({**case})["label"].unique().tolist()) - {0} <= set(FDI_CODES)
+    alone = LoadTeethLabelsd("label")({"label": case["label"], "kind": "toothfairy"})["label"]
+    assert nib.aff2axcodes(np.asarray(alone.affine)) == ("R", "P", "I")
 
 
 def test_a_mask_of_all_teeth_together_is_refused_and_a_numbered_one_read(tmp_path: Path) -> None:
     for part in ("images", "labels"):
         (tmp_path / part).mkdir()
-    labels = np.zeros((8, 8, 8), np.uint8)
-    labels[2:4, 2:4, 2:4] = 1
-    nib.save(
-        nib.Nifti1Image(labels.astype(np.int16), upright_affine((1, 1, 1))), tmp_path / "images/a.nii.gz"
-    )
-    for value, path in ((1, tmp_path / "labels/a.nii.gz"),):
-        nib.save(nib.Nifti1Image(labels * value, upright_affine((1, 1, 1))), path)
+    mask, affine = np.zeros((8, 8, 8), np.uint8), upright_affine((0.5, 0.5, 0.5))
+    mask[2:4, 2:4, 2:4] = 1
+    nib.save(nib.Nifti1Image(mask.astype(np.int16), affine), tmp_path / "images/a.nii.gz")
+    nib.save(nib.Nifti1Image(mask, affine), tmp_path / "labels/a.nii.gz")
     (case,) = find_cases(str(tmp_path), "all", kinds=("ctooth",))
     assert case["kind"] == "ctooth"
     with pytest.raises(DatasetError, match="all teeth together"):

@@ -5,17 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "bundles" / "dental_cbct_tooth_segmentation"))
 
-from dental_phantom import Phantom
+from dental_phantom import Phantom, known_jaws
 
 from dental_teeth.boxes import box_of
 from dental_teeth.frame import nearest, transformed
-from dental_teeth.jaws import LOWER, UPPER, split_jaws
+from dental_teeth.inferer import TeethInferer
+from dental_teeth.jaws import LOWER, UPPER
 from dental_teeth.panorama import View, project_labels, views
-from dental_teeth.patches import patch_at
+from dental_teeth.patches import channels, cut, patch_at
+from dental_teeth.samples import RandTeeth
+from medbundles.errors import OverrideError
 from medbundles.images import spacing_of
 
 
@@ -26,7 +30,7 @@ def closed() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def seen(closed: tuple) -> dict[str, View]:
-    return views(split_jaws(closed[0], closed[2]), columns=320, rows=96, pitch_mm=0.5)
+    return views(known_jaws(*closed), columns=320, rows=96, pitch_mm=0.5)
 
 
 @pytest.mark.parametrize("code", [11, 16, 34, 48])
@@ -67,3 +71,23 @@ def test_left_and_right_teeth_are_mirror_images_in_their_patches(closed: tuple, 
         cuts.append(inside)
     both = 2 * (cuts[0] & cuts[1]).sum() / (cuts[0].sum() + cuts[1].sum())
     assert both > 0.85
+
+
+@pytest.mark.parametrize("regions", ["both", "loose", "tight"])
+def test_the_network_is_shown_both_regions_or_one_of_them_twice(
+    regions: str, closed: tuple, seen: dict
+) -> None:
+    hu, labels, affine = closed
+    mask = project_labels(labels, affine, seen[UPPER])[11]
+    patch = patch_at(seen[UPPER], box_of(mask), size=(16, 24, 32), step_mm=1.0)
+    grey = cut(hu, affine, patch) + 1
+    first, second = channels(grey, patch, mask, regions)
+    loose, tight = (torch.from_numpy(region) for region in patch.regions(mask))
+    assert torch.equal(first > 0, tight if regions == "tight" else loose)
+    assert torch.equal(second > 0, loose if regions == "loose" else tight)
+
+
+def test_unknown_regions_are_refused_at_once() -> None:
+    for made in (TeethInferer, RandTeeth):
+        with pytest.raises(OverrideError, match="losse"):
+            made(regions="losse")

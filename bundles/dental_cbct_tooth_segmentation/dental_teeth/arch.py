@@ -16,7 +16,7 @@ from scipy import ndimage, optimize
 from scipy.spatial import ConvexHull, cKDTree
 
 from dental_teeth.frame import Array, NotDentalError
-from dental_teeth.jaws import Jaws, otsu
+from dental_teeth.jaws import Jaw
 
 COLUMNS = 640
 PITCH_MM = 0.25
@@ -79,30 +79,28 @@ class ArchCurve:
         return index + np.where(inner, np.clip(step, -1, 1), step), depth
 
 
-def fit_arch(jaws: Jaws, jaw: str, *, columns: int = COLUMNS, pitch_mm: float = PITCH_MM) -> ArchCurve:
+def fit_arch(jaw: Jaw, *, columns: int = COLUMNS, pitch_mm: float = PITCH_MM) -> ArchCurve:
     """Returns the curve of one jaw; its middle column is the front of the arch.
 
     Raises:
         NotDentalError: the dense tissue does not lie along an arch.
     """
-    points, weight = arch_region(jaws, jaw)
-    if _is_blob(points, jaws.grid.step_mm):
-        raise _no_arch(jaw)
+    points, weight = arch_region(jaw)
+    if _is_blob(points, jaw.grid.step_mm):
+        raise _no_arch()
     plain = _fitted(points, weight)
     return _drawn(plain, points, weight, columns, pitch_mm)
 
 
-def arch_region(jaws: Jaws, jaw: str) -> tuple[Array, Array]:
-    """Returns places (n, 2) in the level plane where teeth are seen from above, and their density."""
-    w = jaws.grid.axis(2, jaws.grey.shape[2])
-    near = np.abs(w) <= BAND_MM
-    seen = jaws.density(jaw)[:, :, near].max(2) if near.any() else np.zeros((1, 1), np.float32)
+def arch_region(jaw: Jaw) -> tuple[Array, Array]:
+    """Returns places (n, 2) in the level plane where teeth are seen from above, and how clearly."""
+    near = np.abs(jaw.grid.axis(2, jaw.teeth.shape[2])) <= BAND_MM
+    seen = jaw.teeth[:, :, near].max(2) if near.any() else np.zeros((1, 1), np.float32)
     if not (seen > 0.5).any():
-        raise _no_arch(jaw)
-    limit = max(otsu(seen[seen > 0], classes=2)[0], 0.3)
-    mask = ndimage.binary_closing(np.pad(seen >= limit, 3), iterations=2)[3:-3, 3:-3]
+        raise _no_arch()
+    mask = ndimage.binary_closing(np.pad(seen > 0.5, 3), iterations=2)[3:-3, 3:-3]
     index = np.argwhere(mask)
-    return jaws.grid.start[:2] + jaws.grid.step_mm * index, seen[mask].astype(float) + 0.1
+    return jaw.grid.start[:2] + jaw.grid.step_mm * index, seen[mask].astype(float) + 0.1
 
 
 def plain_arch(params: Array, count: int = 161) -> Array:
@@ -208,9 +206,9 @@ def _even(points: Array, columns: int, pitch: float) -> Array:
     return found
 
 
-def _no_arch(jaw: str = "") -> NotDentalError:
+def _no_arch() -> NotDentalError:
     return NotDentalError(
-        f"no row of teeth{f' in the {jaw} jaw' if jaw else ''}: dense tissue does not lie along an arch",
+        "no row of teeth: what looks like teeth does not lie along an arch",
         expected="a cone-beam CT of one or both jaws, upright within 25 degrees of the header's axes",
         advice="check the orientation in the header, and that the volume shows the teeth",
     )

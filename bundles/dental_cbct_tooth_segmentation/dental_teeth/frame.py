@@ -155,7 +155,7 @@ class Grid:
 
 
 def on_frame(
-    volume: NDArray, affine: Array, frame: Frame, step_mm: float, *, fill: float = AIR_HU
+    volume: NDArray, affine: Array, frame: Frame, step_mm: float, *, fill: float | None = AIR_HU
 ) -> tuple[NDArray[np.float32], Grid]:
     """Returns a volume resampled along a frame's axes, just large enough to hold it, and that grid."""
     matrix = frame.from_voxels(affine)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dental_teeth.detector import LEAST_SCORE
 from dental_teeth.frame import Array, sample, transformed
-from dental_teeth.patches import SIZE, STEP_MM, Patch, channels, cut, patch_at
+from dental_teeth.patches import BOTH, SIZE, STEP_MM, Patch, channels, cut, known_regions, patch_at
 from dental_teeth.reading import read
 from dental_teeth.teeth import Reading, Tooth, label_of
 from medbundles.engines import FINDINGS
@@ -41,6 +41,7 @@ class TeethInferer(Inferer):
         least_score: how sure the detector must be of a tooth.
         batch_teeth: teeth in one pass; fewer need less memory.
         amp: bfloat16 for the networks, where the device can.
+        regions: what the segmenter is shown of a patch, see `channels`.
     """
 
     def __init__(
@@ -50,11 +51,12 @@ class TeethInferer(Inferer):
         least_score: float = LEAST_SCORE,
         batch_teeth: int = 2,
         amp: bool = True,
+        regions: str = BOTH,
     ) -> None:
         super().__init__()
         self.patch, self.patch_mm = tuple(int(n) for n in patch), float(patch_mm)
         self.least_score, self.batch_teeth = float(least_score), max(1, int(batch_teeth))
-        self.autocast = AutocastInferer(amp=amp)
+        self.regions, self.autocast = known_regions(regions), AutocastInferer(amp=amp)
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         """Returns label maps (B, 1, X, Y, Z), uint8; that of a `MetaTensor` holds each `Reading`."""
@@ -101,7 +103,7 @@ class TeethInferer(Inferer):
         device: torch.device,
     ) -> list[NDArray[np.float32]]:
         seen = [
-            channels(cut(scan, affine, patch, device=device), patch, tooth.mask)
+            channels(cut(scan, affine, patch, device=device), patch, tooth.mask, self.regions)
             for patch, (_, tooth) in zip(patches, batch, strict=True)
         ]
         return list(self._ask(networks.segmenter, torch.stack(seen))[:, 0].cpu().numpy())

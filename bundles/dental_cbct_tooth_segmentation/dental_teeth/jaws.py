@@ -1,23 +1,22 @@
-"""Upper and lower jaw of a scan: thresholds, the level of the bite, and which side of it a place is on.
+"""Upper and lower jaw of a scan: where their teeth are, how each is levelled, and what belongs to which.
 
-Where a bite block keeps the jaws apart, they are two connected parts of the bone. Where teeth touch, a
-surface is looked for that runs through as little hard tissue as it can: a height over every place of the
-level plane, found by semi-global matching, so that it may step down in front of the lower incisors
-(overbite).
+A network marks the teeth of either jaw on a coarse copy of the scan (in training the labels say it). Each
+jaw then has a frame of its own, level with its row of teeth: jaws that are held open do not lie parallel.
+Where a bite block keeps them apart, the border runs between two parts of the bone, else midway between upper
+and lower teeth.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from dental_teeth.border import meeting_height, only_jaw, rise, surface, two_parts, valley
+from dental_teeth.border import Volume, between, between_parts
 from dental_teeth.frame import (
     Array,
     Frame,
@@ -39,62 +38,90 @@ METAL_HU = 3000.0  # enamel and denser
 NO_AIR_HU = -400.0  # a darkest class above this is soft tissue already
 MIN_CONTRAST_HU = 250.0  # between soft and hard tissue
 MIN_HARD_MM3 = 150.0  # a deciduous incisor has about 200
-MAX_PITCH, MAX_ROLL = 28, 24
-MIN_VALLEY = 0.12
+MIN_TEETH_MM3 = 100.0  # of a jaw: less than any tooth
+TOOTH_MM3 = 400.0  # about one tooth
+TYPICAL_TILT, TYPICAL_HEIGHT_MM = 0.25, 6.0  # slopes of heads, and how teeth spread about their level
+BEYOND_MM = 2.5  # how far a tooth may stand out of its row
 UPPER, LOWER = "upper", "lower"
 
-Volume = NDArray[np.float32]
+Finder = Callable[[Volume, Array], Volume]  # probabilities (2, X, Y, Z) of upper and lower teeth
 
 
 @dataclass(frozen=True)
-class Jaws:
-    """Both jaws of a scan, on a coarse grid in the frame of the bite.
+class Jaw:
+    """One jaw on a coarse grid of its own.
 
     Attributes:
-        frame: level with the bite; w is 0 where the jaws meet.
-        grid: the coarse grid.
-        grey: the scan on it.
-        side: about how far above (positive) or below the border between the jaws a place is, in millimetres.
-        present: the jaws that are in the field of view.
-        method: "components" (two parts of the bone), "valley" (a surface between touching jaws) or "single".
-        confidence: 0 to 1; of a valley, how much less hard tissue its surface meets than the teeth beside it.
-        bone: the grey value from which on tissue is hard.
-        tooth: the grey value that separates dense teeth from most bone.
+        frame: level with its teeth; w is 0 at the edge of the crowns, and grows upwards in both jaws.
+        grid: the coarse grid along the frame.
+        teeth: probability that a place is a tooth of this jaw.
+        own: about how far inside (positive) or outside of what belongs to this jaw a place is, millimetres.
     """
 
     frame: Frame
     grid: Grid
-    grey: Volume
-    side: Volume
-    present: tuple[str, ...]
+    teeth: Volume
+    own: Volume
+
+    def own_at(self, positions: NDArray, *, device: str | torch.device = "cpu") -> torch.Tensor:
+        """Returns `own` at positions (..., 3) on the coarse grid, that of the nearest place outside it."""
+        return sample(self.own, positions, fill=None, device=device)
+
+
+@dataclass(frozen=True)
+class Jaws:
+    """The jaws of a scan that have teeth.
+
+    Attributes:
+        jaws: by name, upper first.
+        method: how they were told apart: "components" (two parts of the bone), "teeth" or "single".
+        confidence: 0 to 1, how clearly teeth were seen as such.
+    """
+
+    jaws: Mapping[str, Jaw]
     method: str
     confidence: float
-    bone: float
-    tooth: float
 
-    def side_at(self, positions: NDArray, *, device: str | torch.device = "cpu") -> torch.Tensor:
-        """Returns `side` at positions (..., 3) on the coarse grid, that of the nearest place outside it."""
-        return sample(self.side, positions, fill=None, device=device)
-
-    def density(self, jaw: str) -> Volume:
-        """Returns how dense one jaw is: 0 up to `bone`, 1 from `tooth` on, 0 in the other jaw."""
-        mine = self.side > 0 if jaw == UPPER else self.side <= 0
-        return np.where(mine, rise(self.grey, self.bone, self.tooth), np.float32(0))
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The names of the jaws that have teeth."""
+        return tuple(self.jaws)
 
 
-def split_jaws(volume: NDArray, affine: Array) -> Jaws:
+def split_jaws(volume: NDArray, affine: Array, find: Finder) -> Jaws:
     """Returns the jaws of a scan (X, Y, Z) of any orientation and spacing.
 
+    Args:
+        volume: HU-like values.
+        affine: RAS affine.
+        find: marks the teeth of both jaws on a coarse volume with its affine.
+
     Raises:
-        NotDentalError: there is no hard tissue in it, or too little.
+        NotDentalError: there is no hard tissue in it, or no tooth.
     """
     small, place = shrunk(*towards_left_back_up(volume, affine), COARSE_MM)
-    bone, tooth = hard_thresholds(small, spacing_of(place, 3))
-    frame = level_frame(small, place, bone, tooth)
-    step = max(COARSE_MM, min(spacing_of(place, 3)))  # no finer than the scan
-    grey, grid = on_frame(small, place, frame, step)
-    grey = ndimage.gaussian_filter(grey, 0.5)
-    return _divided(grey, grid, frame, bone, tooth)
+    spacing = spacing_of(place, 3)
+    bone = hard_threshold(small, spacing)
+    teeth = dict(zip((UPPER, LOWER), find(small, place), strict=True))
+    voxel = float(np.prod(spacing))
+    seen = {name: one for name, one in teeth.items() if (one > 0.5).sum() * voxel >= MIN_TEETH_MM3}
+    if not seen:
+        raise NotDentalError(
+            "no teeth were found in this volume",
+            expected="a cone-beam CT of a jaw with teeth in HU-like values: water near 0, air near -1000",
+            advice="check that the volume shows teeth, and which way is up in its header",
+        )
+    step = min(spacing)
+    parts = between_parts(small > bone, np.maximum(*teeth.values()), step) if len(seen) == 2 else None
+    if parts is not None:
+        side, method = parts[0], "components"
+    elif len(seen) == 2:
+        side, method = between(teeth[UPPER] > 0.5, teeth[LOWER] > 0.5, step), "teeth"
+    else:
+        side, method = None, "single"
+    sure = float(np.mean([one[one > 0.5].mean() for one in seen.values()]))
+    logger.info("jaws with teeth: %s (told apart by: %s)", ", ".join(seen), method)
+    return Jaws({name: _levelled(name, one, side, place) for name, one in seen.items()}, method, sure)
 
 
 def otsu(values: NDArray, classes: int = 3, bins: int = 192) -> tuple[float, ...]:
@@ -108,21 +135,21 @@ def otsu(values: NDArray, classes: int = 3, bins: int = 192) -> tuple[float, ...
     mass = np.r_[0.0, np.cumsum(counts)]
     moment = np.r_[0.0, np.cumsum(counts * (edges[1:] + edges[:-1]) / 2)]
 
-    def between(first: NDArray, last: NDArray) -> NDArray:
+    def between_cuts(first: NDArray, last: NDArray) -> NDArray:
         inside = mass[last] - mass[first]
         return np.where(inside > 0, (moment[last] - moment[first]) ** 2 / np.maximum(inside, 1), -np.inf)
 
     cut, end, none = np.arange(bins + 1), np.array(bins), np.array(0)
     if classes == 2:
-        return (float(edges[np.argmax(between(none, cut) + between(cut, end))]),)
+        return (float(edges[np.argmax(between_cuts(none, cut) + between_cuts(cut, end))]),)
     i, j = np.meshgrid(cut, cut, indexing="ij")
-    score = np.where(i < j, between(none, i) + between(i, j) + between(j, end), -np.inf)
-    first, last = np.unravel_index(np.argmax(score), score.shape)
+    score = between_cuts(none, i) + between_cuts(i, j) + between_cuts(j, end)
+    first, last = np.unravel_index(np.argmax(np.where(i < j, score, -np.inf)), score.shape)
     return float(edges[first]), float(edges[last])
 
 
-def hard_thresholds(small: Volume, spacing: tuple[float, ...]) -> tuple[float, float]:
-    """Returns the thresholds of hard tissue and, within it, of teeth.
+def hard_threshold(small: Volume, spacing: tuple[float, ...]) -> float:
+    """Returns the value from which on tissue is hard.
 
     Raises:
         NotDentalError: nothing is clearly denser than the rest.
@@ -139,81 +166,47 @@ def hard_thresholds(small: Volume, spacing: tuple[float, ...]) -> tuple[float, f
             expected="a cone-beam CT of a jaw in HU-like values: water near 0, air near -1000",
             advice="check that the volume shows teeth and that its values were not rescaled to 8 bits",
         )
-    return bone, otsu(hard, classes=2)[0]
+    return bone
 
 
-def level_frame(small: Volume, affine: Array, bone: float, tooth: float) -> Frame:
-    """Returns the frame level with the bite, in which the dense crowns lie in the fewest layers.
-
-    Tilts are tried in steps and refined; of equally good ones the smallest is taken.
-    """
-    frame = upright(affine, small.shape)
-    index = np.argwhere(small > tooth)
-    weight = np.minimum(small[tuple(index.T)] - tooth, tooth - bone)
-    if len(index) > 6000:
-        chosen = np.random.default_rng(0).choice(len(index), 6000, replace=False)
-        index, weight = index[chosen], weight[chosen]
-    points = transformed(index.astype(float), frame.from_voxels(affine))
-    best = (0.0, 0.0)
-    for step, reach in ((7.0, (MAX_PITCH, MAX_ROLL)), (3.0, (6, 6)), (1.0, (2, 2))):
-        spans = [np.arange(b - r, b + r + 0.1, step) for b, r in zip(best, reach, strict=True)]
-        tilts = [(float(p), float(r)) for p, r in product(*spans)]
-        best = max(tilts, key=lambda tilt: _crowns(points, weight, _turn(*tilt)))
-    return Frame(_turn(*best), frame.origin)
-
-
-def _turn(pitch: float, roll: float) -> Array:
-    """Rows: left, back and up of a head tilted by so many degrees about its left and back axes."""
-    p, r = np.deg2rad([pitch, roll])
-    about_left = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
-    about_back = np.array([[np.cos(r), 0, np.sin(r)], [0, 1, 0], [-np.sin(r), 0, np.cos(r)]])
-    return about_left @ about_back
-
-
-def _crowns(points: Array, weight: Array, turn: Array) -> float:
-    """How sharply the dense tissue is layered along an axis, a little less for each degree of tilt.
-
-    Seen level, crowns pile up in few heights and the bite between them is empty; a slanted view smears both.
-    """
-    height = points @ turn[2]
-    bins = np.arange(height.min() - 6, height.max() + 7, 1.0)
-    profile = ndimage.gaussian_filter1d(np.histogram(height, bins, weights=weight)[0], 1.5)
-    tilt = np.degrees(np.arccos(np.clip(turn[2, 2], -1, 1)))
-    return float(np.sum((profile / profile.sum()) ** 2)) * (1 - 1e-4 * float(tilt) ** 2)
-
-
-def _divided(grey: Volume, grid: Grid, frame: Frame, bone: float, tooth: float) -> Jaws:
-    dense = rise(grey, tooth, 2 * tooth - bone)
-    apart = two_parts(grey > bone, dense, grid.step_mm)
-    w = grid.axis(2, grey.shape[2])
-    if apart is not None:
-        side, share = apart
-        level, present, method, confidence = (
-            meeting_height(side, dense, w),
-            (LOWER, UPPER),
-            "components",
-            share,
-        )
+def _levelled(name: str, teeth: Volume, side: Volume | None, affine: Array) -> Jaw:
+    """A jaw in its own frame; without a `side` all that is not beyond its crowns belongs to it."""
+    frame = level_frame(teeth, affine)
+    points = transformed(np.argwhere(teeth > 0.5).astype(float), frame.from_voxels(affine))
+    edge = float(np.percentile(points[:, 2], 2 if name == UPPER else 98))
+    frame = Frame(frame.rotation, frame.origin + edge * frame.rotation[2])
+    step = max(COARSE_MM, min(spacing_of(affine, 3)))  # no finer than the scan
+    there, grid = on_frame(teeth, affine, frame, step, fill=0.0)
+    sign = 1 if name == UPPER else -1
+    if side is None:
+        w = grid.axis(2, there.shape[2])
+        own = np.broadcast_to((sign * w + BEYOND_MM).astype(np.float32), there.shape)
     else:
-        level, contrast = valley(dense, w)
-        if contrast < MIN_VALLEY:
-            is_upper, level = only_jaw(grey > bone, dense, w)
-            side = np.broadcast_to((w - level).astype(np.float32), grey.shape)
-            present, method, confidence = (UPPER if is_upper else LOWER,), "single", 1 - contrast / MIN_VALLEY
-        else:
-            side, confidence = surface(rise(grey, bone / 2, tooth), dense, w, level)
-            present, method = (LOWER, UPPER), "valley"
-    middle = frame.origin + frame.rotation.T @ np.array([0.0, 0.0, level])
-    start = grid.start - [0.0, 0.0, level]
-    logger.debug("jaws: %s, confidence %.2f", method, confidence)
-    return Jaws(
-        frame=Frame(frame.rotation, middle),
-        grid=Grid(start, grid.step_mm),
-        grey=grey,
-        side=np.ascontiguousarray(side, np.float32),
-        present=present,
-        method=method,
-        confidence=float(np.clip(confidence, 0, 1)),
-        bone=bone,
-        tooth=tooth,
-    )
+        own = sign * on_frame(side, affine, frame, step, fill=None)[0]
+    return Jaw(frame, grid, there, np.ascontiguousarray(own, np.float32))
+
+
+def level_frame(teeth: Volume, affine: Array) -> Frame:
+    """Returns the frame in which the teeth of a jaw lie at one height.
+
+    A plane through the teeth, fitted in two steps: slopes that few teeth say little about stay small.
+    """
+    frame = upright(affine, teeth.shape)
+    index = np.argwhere(teeth > 0.5).astype(float)
+    count = len(index) * float(np.prod(spacing_of(affine, 3))) / TOOTH_MM3
+    prior = (TYPICAL_HEIGHT_MM / TYPICAL_TILT) ** 2 * np.eye(2)
+    for _ in range(3):
+        points = transformed(index, frame.from_voxels(affine))
+        spread = np.atleast_2d(np.cov(points.T)) if len(points) > 1 else np.zeros((3, 3))
+        slope = np.linalg.solve(count * spread[:2, :2] + prior, count * spread[:2, 2])
+        frame = Frame(_tilted(frame.rotation, slope), frame.origin)
+    return frame
+
+
+def _tilted(rotation: Array, slope: Array) -> Array:
+    """Axes whose third is at right angles to a plane that rises by so much per millimetre left and back."""
+    up = np.array([-slope[0], -slope[1], 1.0]) @ rotation
+    up /= np.linalg.norm(up)
+    back = rotation[1] - (rotation[1] @ up) * up
+    back /= np.linalg.norm(back)
+    return np.stack([np.cross(back, up), back, up])

@@ -1,4 +1,4 @@
-"""All three networks as one, with their weights in one file.
+"""All four networks as one, with their weights in one file.
 
 Shapes: B batch, K = 33 classes (background and 32 teeth), X, Y and Z the axes of a volume.
 """
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dental_teeth.detector import ToothDetector
+from dental_teeth.finder import JawFinder
 from dental_teeth.frame import NotDentalError
 from dental_teeth.inferer import TeethInferer
 from dental_teeth.outliner import Outliner
@@ -34,17 +35,20 @@ class ToothSegmenter(FoldedSegResNet):
 
 
 class ToothNetworks(nn.Module):
-    """The detector of teeth on panoramas, the outliner of each, and the segmenter of each in the scan.
+    """The finder of jaws, the detector of teeth on panoramas, the outliner and the segmenter of each tooth.
 
     Args:
-        detector: works on panoramas.
+        finder: works on coarse scans.
+        detector: on panoramas.
         outliner: on crops of them.
         segmenter: on patches of the scan.
     """
 
-    def __init__(self, detector: ToothDetector, outliner: Outliner, segmenter: ToothSegmenter) -> None:
+    def __init__(
+        self, finder: JawFinder, detector: ToothDetector, outliner: Outliner, segmenter: ToothSegmenter
+    ) -> None:
         super().__init__()
-        self.detector, self.outliner, self.segmenter = detector, outliner, segmenter
+        self.finder, self.detector, self.outliner, self.segmenter = finder, detector, outliner, segmenter
 
     def forward(self, x: Tensor) -> Tensor:
         """All of it for scans (B, 1, X, Y, Z) of 0.4 mm voxels, axes to left, back and up: (B, K, X, Y, Z).

@@ -116,9 +116,9 @@ def view_of(
             expected=f"one of {', '.join(jaws.present)}",
             advice="ask only for the jaws that the split found",
         )
-    curve = fit_arch(jaws, jaw, columns=columns, pitch_mm=pitch_mm)
+    curve = fit_arch(jaws.jaws[jaw], columns=columns, pitch_mm=pitch_mm)
     top = (rows - 1) * pitch_mm - BEYOND_BITE_MM if jaw == UPPER else BEYOND_BITE_MM
-    return View(jaw=jaw, frame=jaws.frame, curve=curve, rows=rows, top_mm=top, depth_mm=depth_mm)
+    return View(jaw=jaw, frame=jaws.jaws[jaw].frame, curve=curve, rows=rows, top_mm=top, depth_mm=depth_mm)
 
 
 def views(jaws: Jaws, **options: float) -> dict[str, View]:
@@ -140,13 +140,13 @@ def panorama(
     What belongs to the other jaw is left out, and metal counts as 4000 HU, so that it hides no tooth.
     """
     picture = np.empty(view.shape, np.float32)
-    sign = 1.0 if view.jaw == UPPER else -1.0
+    jaw = jaws.jaws[view.jaw]
     for columns in _chunks(view, step_mm):
         points = view.rays(columns, view.frame.to_voxels(affine), step_mm=step_mm)
         values = sample(volume, points, device=device)
         water = (values.clamp(AIR_HU, METAL_HU) - AIR_HU) / -AIR_HU
-        side = jaws.side_at(view.rays(columns, jaws.grid.to_index(), step_mm=step_mm), device=device)
-        total = (water * (sign * side / jaws.grid.step_mm + 0.5).clamp(0, 1)).sum(-1)
+        own = jaw.own_at(view.rays(columns, jaw.grid.to_index(), step_mm=step_mm), device=device)
+        total = (water * (own / jaw.grid.step_mm + 0.5).clamp(0, 1)).sum(-1)
         picture[columns] = (total * (2 * view.depth_mm / (points.shape[2] - 1))).cpu().numpy()
     return picture
 

@@ -19,10 +19,12 @@ from dental_teeth.boxes import Box
 from dental_teeth.frame import AIR_HU, Array, sample, transformed
 from dental_teeth.jaws import UPPER
 from dental_teeth.panorama import View
+from medbundles.errors import OverrideError
 
 SIZE = (56, 80, 104)  # 17 x 24 x 31 mm: the longest canine, and roots that lean
 STEP_MM = 0.3
 MOST = 5.0  # where the network's input is cut off: 4000 HU, denser than enamel
+BOTH, LOOSE, TIGHT = "both", "loose", "tight"
 
 Mask = NDArray[np.bool_]
 
@@ -106,15 +108,48 @@ def patch_at(view: View, box: Box, *, size: Sequence[int] = SIZE, step_mm: float
 
 
 def cut(volume: NDArray, affine: Array, patch: Patch, *, device: str | torch.device = "cpu") -> torch.Tensor:
-    """Returns a scan's values (X, Y, Z) on a patch: 0 for air, 1 for water, denser than enamel cut off."""
+    """Returns the densities (X, Y, Z) of a scan on a patch."""
     hu = sample(volume, transformed(patch.points(), patch.view.frame.to_voxels(affine)), device=device)
+    return density(hu)
+
+
+def density(hu: torch.Tensor) -> torch.Tensor:
+    """Returns what networks see of grey values: 0 for air, 1 for water, denser than enamel cut off."""
     return ((hu - AIR_HU) / -AIR_HU).clamp(0, MOST)
 
 
-def channels(grey: torch.Tensor, patch: Patch, mask: Mask | None) -> torch.Tensor:
-    """Returns what the network sees (2, X, Y, Z): the values in the loose and in the tight region, else 0."""
-    regions = [torch.from_numpy(region).to(grey.device) for region in patch.regions(mask)]
-    return torch.stack([grey * region for region in regions])
+def channels(grey: torch.Tensor, patch: Patch, mask: Mask | None, regions: str = BOTH) -> torch.Tensor:
+    """Returns what the network sees (2, X, Y, Z): the values in the loose and in the tight region, else 0.
+
+    Args:
+        grey: values (X, Y, Z) on the patch.
+        patch: where they are.
+        mask: the tooth's pixels (columns, rows) on the panorama.
+        regions: "both", or the one that is shown in both channels: "loose" or "tight".
+
+    Raises:
+        OverrideError: there are no such regions.
+    """
+    known_regions(regions)
+    loose, tight = (torch.from_numpy(region).to(grey.device) for region in patch.regions(mask))
+    shown = {BOTH: (loose, tight), LOOSE: (loose, loose), TIGHT: (tight, tight)}[regions]
+    return torch.stack([grey * region for region in shown])
+
+
+def known_regions(name: str) -> str:
+    """Returns the name of what the network is shown.
+
+    Raises:
+        OverrideError: it is not one of the three.
+    """
+    if name not in (BOTH, LOOSE, TIGHT):
+        raise OverrideError(
+            f"no regions '{name}'",
+            expected=f"{BOTH}, {LOOSE} or {TIGHT}",
+            source="option regions",
+            advice="name one of them",
+        )
+    return name
 
 
 def _grown(mask: Mask, margin: int) -> Mask:

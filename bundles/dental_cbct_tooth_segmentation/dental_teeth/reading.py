@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from dental_teeth.boxes import Box
 from dental_teeth.detector import LEAST_SCORE, Found, decoded
+from dental_teeth.finder import finder_of
 from dental_teeth.frame import Array, NotDentalError
-from dental_teeth.jaws import LOWER, UPPER, Jaws, split_jaws
+from dental_teeth.jaws import Jaws, split_jaws
 from dental_teeth.numbering import number
 from dental_teeth.outliner import crop, paste, window_of
 from dental_teeth.panorama import View, panorama, view_of
@@ -45,7 +46,7 @@ def read(
     Args:
         volume: HU-like values.
         affine: RAS affine of the scan.
-        networks: `detector` and `outliner`.
+        networks: `finder`, `detector` and `outliner`.
         answer: how to ask a network.
         least: score below which there is no tooth.
         device: where the networks are.
@@ -53,7 +54,7 @@ def read(
     Raises:
         NotDentalError: there is no row of teeth in either jaw.
     """
-    jaws = split_jaws(volume, affine)
+    jaws = split_jaws(volume, affine, finder_of(networks.finder, answer, device=device))
     readings = {}
     for jaw, view in views_with_teeth(jaws).items():
         picture = panorama(volume, affine, view, jaws, device=device)
@@ -72,10 +73,9 @@ def views_with_teeth(jaws: Jaws) -> dict[str, View]:
         NotDentalError: none has.
     """
     views, reason = {}, None
-    for jaw in (UPPER, LOWER):
+    for jaw in jaws.present:
         try:
-            if jaw in jaws.present:
-                views[jaw] = view_of(jaws, jaw)
+            views[jaw] = view_of(jaws, jaw)
         except NotDentalError as error:
             reason = error
     if reason is not None and not views:

@@ -18,7 +18,7 @@ from dental_teeth.detector import encoded
 from dental_teeth.frame import Array, sample, transformed
 from dental_teeth.numbering import KIND_OF
 from dental_teeth.outliner import crop, stretched, window_of
-from dental_teeth.patches import SIZE, STEP_MM, channels, cut, patch_at
+from dental_teeth.patches import BOTH, SIZE, STEP_MM, channels, cut, known_regions, patch_at
 from dental_teeth.truth import JawTruth
 from medbundles.saving import affine_of, array_of
 
@@ -150,13 +150,20 @@ class RandTeeth(_Samples):
         patch: points of a patch.
         patch_mm: their distance.
         vary: strength of all random changes.
+        regions: what is shown of them, see `channels`.
     """
 
     def __init__(
-        self, teeth: int = 4, patch: Sequence[int] = SIZE, patch_mm: float = STEP_MM, vary: float = 1.0
+        self,
+        teeth: int = 4,
+        patch: Sequence[int] = SIZE,
+        patch_mm: float = STEP_MM,
+        vary: float = 1.0,
+        regions: str = BOTH,
     ) -> None:
         super().__init__(vary)
         self.teeth, self.patch, self.patch_mm = int(teeth), tuple(patch), float(patch_mm)
+        self.regions = known_regions(regions)
 
     def __call__(self, data: Case) -> list[dict[str, Tensor]]:
         scan, labels = (array_of(data[key])[0] for key in ("image", "label"))
@@ -172,7 +179,7 @@ class RandTeeth(_Samples):
         places = transformed(patch.points(), jaw.view.frame.to_voxels(affine))
         inside = sample(labels == code, places, fill=0.0) > 0.5
         return {
-            "image": channels(grey, patch, self._guessed(jaw.masks[code])),
+            "image": channels(grey, patch, self._guessed(jaw.masks[code]), self.regions),
             "label": inside[None].float(),
         }
 

@@ -12,10 +12,11 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
+from dental_teeth.border import Volume
 from dental_teeth.boxes import Box, box_of
-from dental_teeth.frame import Array
-from dental_teeth.jaws import split_jaws
-from dental_teeth.panorama import Mask, View, panorama, project_labels
+from dental_teeth.frame import Array, shrunk, towards_left_back_up
+from dental_teeth.jaws import COARSE_MM, Finder, split_jaws
+from dental_teeth.panorama import LOWER_QUADRANTS, UPPER_QUADRANTS, Mask, View, panorama, project_labels
 from dental_teeth.reading import normalised, views_with_teeth
 from medbundles.saving import affine_of, array_of
 
@@ -46,13 +47,24 @@ class JawTruth:
 
 def truth_of(volume: NDArray, labels: NDArray, affine: Array) -> tuple[JawTruth, ...]:
     """Returns the panoramas of a scan (X, Y, Z), and the teeth of a map of FDI numbers on them."""
-    jaws = split_jaws(volume, affine)
+    jaws = split_jaws(volume, affine, finder_in(labels, affine))
     found = []
     for view in views_with_teeth(jaws).values():
         masks = project_labels(labels, affine, view)
         masks = {code: mask for code, mask in masks.items() if mask.sum() >= LEAST_PIXELS}
         found.append(JawTruth(view, normalised(panorama(volume, affine, view, jaws)), masks))
     return tuple(found)
+
+
+def finder_in(labels: NDArray, affine: Array) -> Finder:
+    """Returns how to mark the teeth of a scan whose FDI numbers are known."""
+
+    def find(small: Volume, place: Array) -> Volume:
+        quadrants, turned = towards_left_back_up(labels // 10, affine)
+        own = [np.isin(quadrants, jaw) for jaw in (UPPER_QUADRANTS, LOWER_QUADRANTS)]
+        return np.stack([shrunk(one, turned, COARSE_MM)[0] for one in own])
+
+    return find
 
 
 class ReadTruthd(MapTransform):
