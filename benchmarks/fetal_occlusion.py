@@ -18,6 +18,7 @@ from medbundles.contours import largest_component
 from medbundles.ellipse import Ellipse, EllipseFitError, ellipse_from_moments
 from medbundles.io import case_name
 from medbundles.metrics import dice, relative_error
+from medbundles.sector import resample
 from medbundles.weights import load_weights
 from medbundles.zoo.find import add_to_path, find_bundle
 from medbundles.zoo.workflows import EVALUATE, config_files
@@ -27,7 +28,6 @@ add_to_path(BUNDLE)
 
 from fetal_biometry.biometry import SMALLEST_OUTLINE, find_outline  # noqa: E402
 from fetal_biometry.labels import ABDOMEN_PARTS, HEAD, whole_abdomen  # noqa: E402
-from fetal_biometry.transforms import resample  # noqa: E402
 
 NO_BEAM = "no_beam"
 LENGTHS = {"abdomen": "AC", "head": "HC"}

@@ -1,8 +1,10 @@
-"""From any stored frame to the network's grid and back: upright, isotropic, whole, with its beam geometry.
+"""From any stored ultrasound frame to a network's grid and back: upright, isotropic, whole, with its beams.
 
 Frames are (C, X, Y). The network's grid shows the whole frame, the probe at the top, with square pixels; what
 is left over stays black. One affine map does all of it at once, and the same map brings the answer back.
 """
+
+from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -17,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fetal_biometry.beam import find_beam, sector_mask, visible_sector
 from medbundles.images import frame_axes
+from medbundles.sector_beam import find_beam, sector_mask, visible_sector
 
 BRIGHTEST = 0.995
 

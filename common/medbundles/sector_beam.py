@@ -5,6 +5,8 @@ are arrays (X, Y): columns to the right, rows away from the probe. Many stored f
 edge of the sector is visible; they get the geometry of a common convex probe.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 

@@ -14,8 +14,8 @@ from fetal_ablation import variants, weights_by_name
 from fetal_occlusion import Frame, beam_through, blacked_out, fit_moments, score
 from paired_tables import summarise
 
-from fetal_biometry.beam import Beam
 from medbundles.ellipse import Ellipse
+from medbundles.sector_beam import Beam
 
 SHAPE = (320, 224)
 SPACING = (0.5, 0.25)

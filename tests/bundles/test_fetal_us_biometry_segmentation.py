@@ -1,4 +1,4 @@
-"""What is particular to the fetal biometry bundle: beam geometry, poses, partial labels, the ellipse."""
+"""What is particular to the fetal biometry bundle: shadows, poses, partial labels, the ellipse."""
 
 import math
 import sys
@@ -7,34 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
-from monai.transforms import Compose, Invertd
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fetal_us_biometry_segmentation"
 sys.path.insert(0, str(BUNDLE))
 
 from fetal_biometry.augment import RandPosed, RandShadow  # noqa: E402
-from fetal_biometry.beam import find_beam, sector_mask, visible_sector  # noqa: E402
 from fetal_biometry.biometry import find_outline, label_map, plane_score  # noqa: E402
 from fetal_biometry.cases import draw_truth, early_heads  # noqa: E402
 from fetal_biometry.losses import PartialLabelLoss  # noqa: E402
 from fetal_biometry.measure import Biometry  # noqa: E402
 from fetal_biometry.network import BeamUNet  # noqa: E402
 from fetal_biometry.simulator import simulate  # noqa: E402
-from fetal_biometry.transforms import StandardiseSectord, grid_to_frame  # noqa: E402
 from medbundles.ellipse import Ellipse  # noqa: E402
 from medbundles.measure import Calibration, diameter  # noqa: E402
+from medbundles.sector_beam import find_beam  # noqa: E402
 
 SIZE = (320, 224)
 ELLIPSE = Ellipse((150.0, 110.0), (80.0, 66.0), 0.4)
-
-
-def sector_frame(apex: tuple[float, float], half_angle: float, shape: tuple[int, int] = SIZE) -> np.ndarray:
-    """A frame (X, Y) that is grey inside a sector and black outside it."""
-    x, y = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
-    radius, angle = np.hypot(x - apex[0], y - apex[1]), np.arctan2(x - apex[0], y - apex[1])
-    inside = (np.abs(angle) < half_angle) & (radius > 60) & (radius < shape[1] - apex[1])
-    return np.where(inside, 0.5, 0.0)
 
 
 def probabilities(mask: np.ndarray, label: int) -> np.ndarray:
@@ -42,93 +31,6 @@ def probabilities(mask: np.ndarray, label: int) -> np.ndarray:
     p = np.zeros((6, *mask.shape), np.float32)
     p[label], p[0] = mask, ~mask
     return p
-
-
-def upright_frame(spacing: tuple[float, float] = (0.5, 0.5)) -> MetaTensor:
-    """A frame with an off-centre bright block, so that no turn or mirror leaves it as it is."""
-    pixels = torch.full((1, 200, 120), 0.2)
-    pixels[:, 20:60, 10:30] = 1.0
-    affine = torch.diag(torch.tensor([-spacing[0], -spacing[1], 1.0, 1.0], dtype=torch.float64))
-    return MetaTensor(pixels, affine=affine)
-
-
-@pytest.mark.parametrize("half_angle", [20, 35, 45])
-def test_apex_of_a_drawn_sector_is_found_to_a_few_pixels(half_angle: float) -> None:
-    apex = (150.0, -40.0)
-    beam = find_beam(sector_mask(sector_frame(apex, math.radians(half_angle))))
-    assert beam.found
-    assert np.hypot(beam.apex[0] - apex[0], beam.apex[1] - apex[1]) < 6
-    assert math.degrees(beam.half_angle) == pytest.approx(half_angle, abs=1.5)
-
-
-def test_frame_without_visible_edges_gets_the_default_geometry_in_its_middle() -> None:
-    beam = find_beam(sector_mask(np.full(SIZE, 0.5)))
-    assert not beam.found
-    assert beam.apex[0] == pytest.approx((SIZE[0] - 1) / 2)
-    assert beam.apex[1] < 0
-
-
-def test_black_shadow_inside_the_sector_still_counts_as_sector() -> None:
-    frame = sector_frame((160.0, -40.0), math.radians(35))
-    frame[150:165, 100:] = 0
-    mask = sector_mask(frame)
-    assert visible_sector(mask, find_beam(mask))[157, 160]
-
-
-def test_angle_is_zero_below_the_apex_and_changes_sign_across_it() -> None:
-    frame = sector_frame((160.0, -40.0), math.radians(35))
-    depth, angle = find_beam(sector_mask(frame)).depth_and_angle(SIZE)
-    assert abs(angle[160, 200]) < 0.02
-    assert angle[100, 150] < 0 < angle[220, 150]
-    assert depth[160, 200] > depth[160, 100]
-
-
-POSES = {
-    "as stored": lambda f: f,
-    "mirrored": lambda f: (f.flip(1), np.array([[-1, 0, 199], [0, 1, 0], [0, 0, 1]])),
-    "upside down": lambda f: (f.flip(2), np.array([[1, 0, 0], [0, -1, 119], [0, 0, 1]])),
-    "turned a quarter": lambda f: (f.transpose(1, 2).flip(1), np.array([[0, 1, 0], [-1, 0, 119], [0, 0, 1]])),
-    "transposed": lambda f: (f.transpose(1, 2), np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]])),
-}
-
-
-def posed(name: str, spacing: tuple[float, float] = (0.5, 0.5)) -> MetaTensor:
-    """The upright frame stored in another pose, with the affine that says so."""
-    frame = upright_frame(spacing)
-    if name == "as stored":
-        return frame
-    pixels, stored_to_upright = POSES[name](frame.as_tensor())
-    full = np.eye(4)
-    full[np.ix_([0, 1, 3], [0, 1, 3])] = stored_to_upright
-    return MetaTensor(pixels, affine=frame.affine @ torch.as_tensor(full))
-
-
-@pytest.mark.parametrize("name", POSES)
-def test_frame_stored_in_any_pose_looks_the_same_to_the_network(name: str) -> None:
-    standardise = StandardiseSectord("image", SIZE)
-    expected = standardise({"image": posed("as stored")})["image"]
-    found = standardise({"image": posed(name)})["image"]
-    assert torch.allclose(found[0], expected[0], atol=1e-4)
-
-
-@pytest.mark.parametrize("name", POSES)
-def test_prediction_returns_to_the_stored_pixels(name: str) -> None:
-    frame = posed(name)
-    pipeline = Compose([StandardiseSectord("image", SIZE)])
-    item = pipeline({"image": frame})
-    frame_on_grid = item["image"]
-    operations = frame_on_grid.applied_operations
-    item["pred"] = MetaTensor(frame_on_grid[:1], meta=frame_on_grid.meta, applied_operations=operations)
-    back = Invertd("pred", transform=pipeline, orig_keys="image", nearest_interp=False)(item)["pred"]
-    assert back.shape == frame.shape
-    assert torch.allclose(back.affine.double(), frame.affine.double(), atol=1e-6)
-    assert (back[0] - (frame[0] - 0.2) / 0.8).abs().mean() < 0.02
-
-
-def test_anisotropic_pixels_become_square() -> None:
-    to_frame = grid_to_frame(np.diag([-0.2, -0.4, 1, 1]), (400, 100), SIZE)
-    millimetres = np.abs(np.diag(to_frame)[:2]) * (0.2, 0.4)
-    assert millimetres[0] == pytest.approx(millimetres[1])
 
 
 def test_undivided_abdomen_does_not_care_how_it_is_divided() -> None:

@@ -1,0 +1,1 @@
+"""Amniotic fluid and the amniotic fluid index from B-mode frames."""
