@@ -41,7 +41,7 @@ class ScoreTable:
         self.output_dir = Path(output_dir)
         self.header = dict(header or {})
         self.rows: list[dict[str, Any]] = []
-        self.previews: dict[str, Path] = {}
+        self.previews: dict[tuple[str, str], Path] = {}  # by group and case
 
     def attach(self, engine: Engine) -> None:
         """Registers collecting with every iteration of an evaluator and writing with its end."""
@@ -56,9 +56,10 @@ class ScoreTable:
             if isinstance(case, Mapping) and "scores" in case:
                 name = case_name(case["image"].meta["filename_or_obj"])
                 scores = case["scores"] if isinstance(case["scores"], list) else [case["scores"]]
-                self.rows += [{"group": case["group"], "case": name, **row} for row in scores]
+                rows = [{"group": case["group"], "case": name, **row} for row in scores]
+                self.rows += rows
                 if preview := case.get("outputs", {}).get("preview"):
-                    self.previews[name] = self.output_dir / preview
+                    self.previews |= {(row["group"], name): self.output_dir / preview for row in rows}
 
     def write(self, engine: Engine) -> None:
         """Writes both files whole and logs the summary."""
@@ -69,7 +70,7 @@ class ScoreTable:
             path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         for group in result["groups"]:
             cases = list(dict.fromkeys(row["case"] for row in worst_first(self.rows, group)))[:WORST]
-            pictures = [self.previews[case] for case in cases if case in self.previews]
+            pictures = [self.previews[group, case] for case in cases if (group, case) in self.previews]
             if pictures:
                 write_sheet(pictures, self.output_dir / f"worst_{group}.png")
         for line in table(result["groups"]):

@@ -95,3 +95,21 @@ def test_parts_of_a_case_are_rows_in_groups_of_their_own(tmp_path: Path) -> None
     assert groups["teeth"]["Dice"]["n"] == 2 and groups["teeth"]["Dice"]["mean"] == 0.8
     with Image.open(tmp_path / "worst_teeth.png") as sheet:
         assert sheet.width == 640  # the case is shown once, however many of its parts are bad
+
+
+def test_the_same_case_in_two_groups_is_shown_by_its_own_picture(tmp_path: Path) -> None:
+    scored = ScoreTable(tmp_path)
+    image = SimpleNamespace(meta={"filename_or_obj": "data/a.nii.gz"})
+    for group, colour in (("whole", (200, 0, 0)), ("without", (0, 200, 0))):
+        Image.new("RGB", (640, 560), colour).save(tmp_path / f"{group}.png")
+        case = {
+            "image": image,
+            "group": group,
+            "scores": {"Dice": 0.5},
+            "outputs": {"preview": f"{group}.png"},
+        }
+        scored.collect(SimpleNamespace(state=SimpleNamespace(batch=[case])))
+    scored.write(SimpleNamespace())
+    for group, colour in (("whole", (200, 0, 0)), ("without", (0, 200, 0))):
+        with Image.open(tmp_path / f"worst_{group}.png") as sheet:
+            assert sheet.getpixel((300, 300)) == colour
