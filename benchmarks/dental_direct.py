@@ -24,7 +24,7 @@ from medbundles.folding import FoldedSegResNet
 from medbundles.saving import affine_of, array_of
 
 CLASSES = len(FDI_CODES) + 1
-SPACING_MM = 0.8
+SPACING_MM, SIZE = 0.8, (112, 104, 80)
 SLAB = 8  # planes of a scan that answers are brought back to at a time
 # The label of the tooth on the other side.
 MIRRORED = np.array([0, *(label_of(code + (10 if code // 10 % 2 else -10)) for code in FDI_CODES)], np.uint8)
@@ -36,17 +36,26 @@ class DirectNetwork(FoldedSegResNet):
     Args:
         width: channels of the first level, a multiple of 8.
         spacing_mm: of the voxels; kept among the weights, which are good for no other.
+        size: voxels of what it is trained on; kept, too, since norms depend on how much air is around a scan.
         fold: voxels a side that are taken together.
     """
 
-    def __init__(self, width: int = 32, spacing_mm: float = SPACING_MM, fold: int = 2) -> None:
+    def __init__(
+        self, width: int = 32, spacing_mm: float = SPACING_MM, size: Sequence[int] = SIZE, fold: int = 2
+    ) -> None:
         super().__init__(1, CLASSES, width, blocks=(1, 1, 1), fold=fold)
         self.register_buffer("micrometres", torch.tensor(round(1000 * spacing_mm)))
+        self.register_buffer("voxels", torch.tensor([int(count) for count in size]))
 
     @property
     def spacing_mm(self) -> float:
         """Size of a voxel."""
         return int(self.micrometres) / 1000
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Voxels of what it is trained on."""
+        return tuple(self.voxels.tolist())
 
 
 class DirectLoss(nn.Module):
@@ -83,7 +92,7 @@ class RandWhole(_Samples):
     def __init__(
         self,
         views: int = 2,
-        size: Sequence[int] = (112, 104, 80),
+        size: Sequence[int] = SIZE,
         spacing_mm: float = SPACING_MM,
         vary: float = 1.0,
     ) -> None:
@@ -150,8 +159,14 @@ def direct_labels(
     small, place = shrunk(volume.cpu().numpy(), affine, network.spacing_mm)
     frame = upright(place, small.shape)
     grey, grid = on_frame(small, place, frame, network.spacing_mm)
-    logits = answer(network, density(torch.from_numpy(grey))[None, None].to(volume.device))[0]
-    labels = brought_back(logits, grid.to_index() @ frame.from_voxels(affine), volume.shape)
+    lacking = [max(0, wanted - there) for wanted, there in zip(network.size, grey.shape, strict=True)]
+    before = [count // 2 for count in lacking]
+    around = [end for a, all_of in zip(before[::-1], lacking[::-1], strict=True) for end in (a, all_of - a)]
+    shown = functional.pad(density(torch.from_numpy(grey)), around)  # air, as in training
+    logits = answer(network, shown[None, None].to(volume.device))[0]
+    moved = np.eye(4)
+    moved[:3, 3] = before
+    labels = brought_back(logits, moved @ grid.to_index() @ frame.from_voxels(affine), volume.shape)
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is not None:
             mine = labels[box] == label

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dental_bundle import BUNDLE
-from dental_direct import CLASSES, DirectNetwork
+from dental_direct import CLASSES, SIZE, SPACING_MM, DirectNetwork
 from paired_tables import Row
 from torch import Tensor, nn
 
@@ -28,7 +28,7 @@ STAGES = {**{name: name for name in PRIOR}, POSITIONS: DETECTOR}
 POSITION_COUNT = 8
 # Of the direct network: as many weights as the segmenter of the bundle's size, and a box that is two steps'
 # worth of the bundle's voxels: 2 x 112 x 104 x 80 = 4 x 56 x 80 x 104. It holds most scans whole.
-DIRECT_OPTIONS = {"direct_width": 32, "direct_mm": 0.8, "direct_size": (112, 104, 80)}
+DIRECT_OPTIONS = {"direct_width": 32, "direct_mm": SPACING_MM, "direct_size": SIZE}
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -62,8 +62,11 @@ def _direct(config: Mapping[str, Any], options: Mapping[str, Any]) -> Row:
             "_target_": "dental_direct.DirectNetwork",
             "width": int(options["direct_width"]),
             "spacing_mm": spacing,
+            "size": size,
         },
         "loss": {"_target_": "dental_direct.DirectLoss"},
+        "train#deterministic_transforms#3": {"_target_": "Identityd", "keys": "label"},  # no panoramas
+        "train#deterministic_transforms#4": {"_target_": "SelectItemsd", "keys": ["image", "label"]},
         "train#samples": {**shown, "views": views_per_case(config, size), "vary": "@vary"},
         "validate#samples": {**shown, "views": 1, "vary": 0.0},
         "validate#postprocessing#transforms": [
@@ -144,7 +147,8 @@ def load_direct(path: Path) -> DirectNetwork:
     """The direct network of a weights file, which stands in the place of its segmenter."""
     state = _state(path, "segmenter")
     width, planes = state["convInit.conv.weight"].shape[:2]
-    return _loaded(DirectNetwork(width, float(state["micrometres"]) / 1000, _side(planes)), state, path)
+    spacing, size = int(state["micrometres"]) / 1000, state["voxels"].tolist()
+    return _loaded(DirectNetwork(width, spacing, size, _side(planes)), state, path)
 
 
 def _state(path: Path, part: str) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundles"))
 
-from dental_direct import CLASSES, MIRRORED, DirectNetwork, RandWhole, brought_back, direct_labels
+from dental_direct import CLASSES, MIRRORED, DirectLoss, DirectNetwork, RandWhole, brought_back, direct_labels
 from dental_phantom import Phantom
 from dental_variants import BUNDLE, DIRECT, VARIANTS, load_direct, overrides, stage_of
 
@@ -57,6 +57,14 @@ def test_a_step_of_the_direct_network_has_as_many_voxels_as_one_of_the_segmenter
     shown = found["train#samples"]
     patches = config["teeth_per_case"] * math.prod(config["patch"])
     assert shown["views"] * math.prod(shown["size"]) == pytest.approx(patches, rel=0.02)
+
+
+def test_the_direct_network_is_trained_without_panoramas(tmp_path: Path) -> None:
+    steps = read_config(BUNDLE, TRAIN)["train"]["deterministic_transforms"]
+    assert [step["_target_"].rpartition(".")[2] for step in steps[3:]] == ["ReadTruthd", "SelectItemsd"]
+    found = overrides(DIRECT, 0, tmp_path, {})
+    assert found["train#deterministic_transforms#3"]["_target_"] == "Identityd"
+    assert found["train#deterministic_transforms#4"]["keys"] == ["image", "label"]
 
 
 def test_the_direct_network_has_about_as_many_weights_as_the_segmenter() -> None:
@@ -104,12 +112,13 @@ def test_whole_scans_come_with_the_label_of_every_voxel(phantom: tuple) -> None:
 class Naming(nn.Module):
     """A direct network that knows the answer at 1 mm."""
 
-    spacing_mm = 1.0
+    spacing_mm, size = 1.0, (90, 70, 65)
 
     def __init__(self, codes: np.ndarray) -> None:
         super().__init__()
-        labels = torch.from_numpy(to_labels(codes)).long()
-        self.answer = 9 * nn.functional.one_hot(labels, CLASSES).movedim(-1, 0).float()
+        labels = np.pad(to_labels(codes), ((5, 5), (0, 0), (2, 3)))  # of 80 x 72 x 60 voxels
+        hot = nn.functional.one_hot(torch.from_numpy(labels).long(), CLASSES)
+        self.answer = 9 * hot.movedim(-1, 0).float()
 
     def forward(self, x: Tensor) -> Tensor:
         assert x.shape[2:] == self.answer.shape[1:]
@@ -134,10 +143,20 @@ def test_answers_are_interpolated_between_their_points() -> None:
     assert (found[:6] == 0).all() and (found[7:] == 5).all()
 
 
+def test_the_loss_of_a_perfect_answer_is_none_and_teeth_weigh_as_much_as_the_rest() -> None:
+    target = torch.zeros(1, 1, 10, 10, 10)
+    target[..., :2, :2, :2] = 5
+    right = 20 * nn.functional.one_hot(target[:, 0].long(), CLASSES).movedim(-1, 1).float()
+    assert float(DirectLoss()(right, target)) == pytest.approx(0, abs=1e-5)
+    background = 20 * nn.functional.one_hot(0 * target[:, 0].long(), CLASSES).movedim(-1, 1).float()
+    assert float(DirectLoss()(background, target)) == pytest.approx(20 / 2 + 1, abs=1e-3)
+    assert float(DirectLoss()(right, 0 * target)) > 0.1
+
+
 def test_the_direct_network_is_built_from_its_weights_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    made = DirectNetwork(8, 1.6).eval()
+    made = DirectNetwork(8, 1.6, (30, 20, 10)).eval()
     write_tensors({f"segmenter.{key}": value for key, value in made.state_dict().items()}, tmp_path / "m.pt")
     found, x = load_direct(tmp_path / "m.pt"), torch.randn(1, 1, 9, 10, 11)
-    assert found.spacing_mm == 1.6
+    assert found.spacing_mm == 1.6 and found.size == (30, 20, 10)
     torch.testing.assert_close(found(x), made(x))

@@ -10,12 +10,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dental_teeth.border import Volume
 from dental_teeth.frame import Array
-from dental_teeth.jaws import Finder
+from dental_teeth.jaws import COARSE_MM, Finder
 from dental_teeth.patches import density
 from medbundles.folding import FoldedSegResNet
+from medbundles.images import spacing_of
 
 RARE = -3.0  # logit that answers begin with: a voxel in twenty is an upper tooth
 
@@ -37,7 +39,7 @@ def finder_of(
     *,
     device: str | torch.device = "cpu",
 ) -> Finder:
-    """Returns how a network marks the teeth of a coarse scan.
+    """Returns how a network marks the teeth of a coarse scan; it always sees voxels of one size.
 
     Args:
         network: a `JawFinder`.
@@ -46,7 +48,10 @@ def finder_of(
     """
 
     def find(small: Volume, affine: Array) -> Volume:
-        shown = density(torch.from_numpy(np.ascontiguousarray(small, np.float32)).to(device))
-        return answer(network, shown[None, None])[0].float().sigmoid().cpu().numpy()
+        shown = density(torch.from_numpy(np.ascontiguousarray(small, np.float32)).to(device))[None, None]
+        lengths = np.asarray(small.shape) * spacing_of(affine, 3)
+        size = [max(1, round(length / COARSE_MM)) for length in lengths]
+        logits = answer(network, functional.interpolate(shown, size, mode="trilinear")).float()
+        return functional.interpolate(logits, small.shape, mode="trilinear")[0].sigmoid().cpu().numpy()
 
     return find
