@@ -15,6 +15,7 @@ from brats_measure import bench, measured, named_cases
 from brats_report import write_report
 from brats_variants import BUNDLE, IMPUTERS, SEGMENTERS, overrides, stage_of
 from named_weights import SHIPPED
+from trained_runs import listed
 
 from brats_collagan.cases import training_cases  # found since brats_variants is
 from medbundles.zoo.workflows import TRAIN, read_config, run_workflow
@@ -48,7 +49,7 @@ def train(
         only: the variants to train, with commas.
         knobs: of train.json and train_imputer.json, for all that have them.
     """
-    chosen = _listed(only, VARIANTS)
+    chosen = listed(only, VARIANTS)
     _refuse_unknown(knobs)
     folder, data = Path(work).resolve(), str(Path(dataset_dir).resolve())
     config = read_config(BUNDLE, TRAIN)
@@ -93,7 +94,7 @@ def measure(
     """
     tools, folder = bench(knobs), Path(work).resolve()
     found = sorted(path.name for path in folder.glob("seed_*") if path.is_dir())
-    chosen = _listed(runs, (*found, SHIPPED)) if runs else found
+    chosen = listed(runs, (*found, SHIPPED)) if runs else found
     if not chosen:
         raise SystemExit(f"no run in {folder}: train first, or give --runs {SHIPPED}")
     cases = named_cases(dataset_dir, split, limit)
@@ -108,14 +109,6 @@ def _refuse_unknown(knobs: dict[str, Any]) -> None:
     known = set().union(*(read_config(BUNDLE, stage_of(variant)) for variant in VARIANTS))
     if unknown := [name for name in knobs if name not in known]:
         raise SystemExit(f"unknown option --{unknown[0]}: no knob of train.json or train_imputer.json")
-
-
-def _listed(names: str | Sequence[str], known: Sequence[str]) -> list[str]:
-    entries = names.split(",") if isinstance(names, str) else names
-    listed = [entry.strip() for entry in entries if entry.strip()]
-    if unknown := [name for name in listed if name not in known]:
-        raise SystemExit(f"'{unknown[0]}' is not one of {', '.join(known)}")
-    return listed
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from monai.networks.nets import BasicUNet
 from paired_tables import REFERENCE_WEIGHTS, Row
 from torch import Tensor, nn
 from torch.nn import functional
+from trained_runs import run_overrides
 
 from medbundles.contrasts import CONTRASTS
 from medbundles.parts import part_of
@@ -74,28 +75,11 @@ def overrides(variant: str, seed: int, folder: Path, knobs: Mapping[str, Any]) -
         knobs: of train.json or train_imputer.json; those that the variant's own configs lack are left out.
     """
     config = read_config(BUNDLE, stage_of(variant))
-    own = folder / run_name(seed) / variant
     shared = {key: value for key, value in knobs.items() if key in config}
     epochs = shared.get("epochs", config["epochs"])
     if "direct_epochs" in config:  # the same share of a shorter training
         shared = {"direct_epochs": epochs * config["direct_epochs"] // config["epochs"]} | shared
-    return {
-        "val_interval": min(config["val_interval"], epochs),
-        "schedule_epochs": epochs,
-        **shared,
-        "seed": seed,
-        "resume": True,
-        "output_dir": str(own),
-        "weights": str(own / "model.pt"),
-        "train#dataset#data#simulated_dir": str(folder / "simulated"),
-        "train#dataset#data#seed": config["seed"],
-        **variants()[variant],
-    }
-
-
-def run_name(seed: int) -> str:
-    """The folder of a seed."""
-    return f"seed_{seed}"
+    return run_overrides(config, shared, variant, seed, folder) | variants()[variant]
 
 
 class DirectUNets(nn.Module):

@@ -27,6 +27,7 @@ from dental_variants import (
     stage_of,
 )
 from named_weights import SHIPPED
+from trained_runs import listed
 
 from dental_teeth.cases import training_cases  # found since dental_variants is
 from medbundles.zoo.workflows import TRAIN, read_config, run_workflow
@@ -62,7 +63,7 @@ def train(
         only: the variants to train, with commas.
         knobs: of the training configs, for all that have them; direct_width, direct_mm and direct_size.
     """
-    chosen = _listed(only, VARIANTS)
+    chosen = listed(only, VARIANTS)
     options = {name: knobs.pop(name) for name in DIRECT_OPTIONS if name in knobs}
     _refuse_unknown(knobs)
     folder, data = Path(work).resolve(), str(Path(dataset_dir).resolve())
@@ -106,7 +107,7 @@ def measure(
     """
     tools, folder = bench(knobs), Path(work).resolve()
     found = sorted(path.name for path in folder.glob("seed_*") if path.is_dir())
-    chosen = _listed(runs, (*found, SHIPPED)) if runs else found
+    chosen = listed(runs, (*found, SHIPPED)) if runs else found
     if not chosen:
         raise SystemExit(f"no run in {folder}: train first, or give --runs {SHIPPED}")
     cases = named_cases(dataset_dir, split, limit, scanner)
@@ -150,14 +151,6 @@ def _refuse_unknown(knobs: dict[str, Any]) -> None:
             f"unknown option --{unknown[0]}: no knob of the training configs, nor one of "
             f"{', '.join(DIRECT_OPTIONS)}"
         )
-
-
-def _listed(names: str | Sequence[str], known: Sequence[str]) -> list[str]:
-    entries = names.split(",") if isinstance(names, str) else names
-    listed = [entry.strip() for entry in entries if entry.strip()]
-    if unknown := [name for name in listed if name not in known]:
-        raise SystemExit(f"'{unknown[0]}' is not one of {', '.join(known)}")
-    return listed
 
 
 if __name__ == "__main__":

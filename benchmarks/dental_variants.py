@@ -9,6 +9,7 @@ from dental_bundle import BUNDLE
 from dental_direct import CLASSES, SIZE, SPACING_MM, DirectNetwork
 from paired_tables import Row
 from torch import Tensor, nn
+from trained_runs import run_overrides
 
 from dental_teeth.detector import KIND, ToothDetector  # found since dental_bundle is
 from dental_teeth.finder import JawFinder
@@ -95,26 +96,11 @@ def overrides(
         options: of the direct network.
     """
     config = read_config(BUNDLE, stage_of(variant))
-    own = folder / run_name(seed) / variant
     shared = {key: value for key, value in knobs.items() if key in config}
-    epochs = shared.get("epochs", config["epochs"])
-    return {
-        "val_interval": min(config["val_interval"], epochs),
-        "schedule_epochs": epochs,
-        **shared,
-        "seed": seed,
-        "resume": True,
-        "output_dir": str(own),
-        "weights": str(own / "model.pt"),
-        "train#dataset#data#simulated_dir": str(folder / "simulated"),
-        "train#dataset#data#seed": config["seed"],
-        **variants({**config, **shared}, options or {})[variant],
-    }
-
-
-def run_name(seed: int) -> str:
-    """The folder of a seed."""
-    return f"seed_{seed}"
+    return (
+        run_overrides(config, shared, variant, seed, folder)
+        | variants({**config, **shared}, options or {})[variant]
+    )
 
 
 def load_finder(path: Path) -> JawFinder:

@@ -1,0 +1,38 @@
+"""What benchmarks of trained variants share: folders of runs, overrides, names given on the command line."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def run_name(seed: int) -> str:
+    """The folder of a seed."""
+    return f"seed_{seed}"
+
+
+def run_overrides(
+    config: Mapping[str, Any], shared: Mapping[str, Any], variant: str, seed: int, folder: Path
+) -> dict[str, Any]:
+    """The overrides of any training: the same simulated patients for all seeds, its own folder, resumable."""
+    own = folder / run_name(seed) / variant
+    epochs = shared.get("epochs", config["epochs"])
+    return {
+        "val_interval": min(config["val_interval"], epochs),
+        "schedule_epochs": epochs,
+        **shared,
+        "seed": seed,
+        "resume": True,
+        "output_dir": str(own),
+        "weights": str(own / "model.pt"),
+        "train#dataset#data#simulated_dir": str(folder / "simulated"),
+        "train#dataset#data#seed": config["seed"],
+    }
+
+
+def listed(names: str | Sequence[str], known: Sequence[str]) -> list[str]:
+    """Names given with commas or as a list; an unknown one ends the program."""
+    entries = names.split(",") if isinstance(names, str) else names
+    found = [entry.strip() for entry in entries if entry.strip()]
+    if unknown := [name for name in found if name not in known]:
+        raise SystemExit(f"'{unknown[0]}' is not one of {', '.join(known)}")
+    return found
