@@ -11,7 +11,6 @@ import torch
 BUNDLE = Path(__file__).parents[2] / "bundles" / "fetal_us_biometry_segmentation"
 sys.path.insert(0, str(BUNDLE))
 
-from fetal_biometry.augment import RandPosed, RandShadow  # noqa: E402
 from fetal_biometry.biometry import find_outline, label_map, plane_score  # noqa: E402
 from fetal_biometry.cases import draw_truth, early_heads  # noqa: E402
 from fetal_biometry.losses import PartialLabelLoss  # noqa: E402
@@ -20,6 +19,7 @@ from fetal_biometry.network import BeamUNet  # noqa: E402
 from fetal_biometry.simulator import simulate  # noqa: E402
 from medbundles.ellipse import Ellipse  # noqa: E402
 from medbundles.measure import Calibration, diameter  # noqa: E402
+from medbundles.sector_augment import RandPosed, RandShadow  # noqa: E402
 from medbundles.sector_beam import find_beam  # noqa: E402
 
 SIZE = (320, 224)

@@ -58,9 +58,9 @@ def _case(entry: dict, root: Path) -> Case:
     spacing = entry.get("spacing_mm")
     case = {
         "image": str(root / entry["image"]),
-        "subject": entry[
-            "name"
-        ],  # not the folder's: a patient made anew elsewhere stays on its side of a split
+        # Not the folder's: a patient made anew elsewhere stays on its side of a split.
+        "subject": entry.get("patient", entry["name"]),
+        "name": entry["name"],
         "source": "simulated",
         "kind": "simulated",
         "spacing_mm": tuple(spacing) if spacing else None,
@@ -70,5 +70,5 @@ def _case(entry: dict, root: Path) -> Case:
     }
     if "images" in entry:  # a study: a file per contrast
         case["image"] = {name: str(root / path) for name, path in entry["images"].items()}
-        case |= {"name": entry["name"], "convention": brats.convention_of(entry["name"])}
+        case["convention"] = brats.convention_of(entry["name"])
     return case

@@ -59,6 +59,7 @@ def quadrants(
     size: tuple[int, int] | None = None,
     marks: bool = True,
     renderer: Renderer = render,
+    most: int = QUADRANTS,
 ) -> list[FluidFrame]:
     """Returns the four frames of one patient; the sum of their `depth_mm` is the amniotic fluid index.
 
@@ -68,10 +69,11 @@ def quadrants(
         size: columns and rows; drawn from common frame sizes when None.
         marks: whether text, ruler and grey bar may appear beside the sector.
         renderer: what turns a scene into echoes.
+        most: only so many frames, the same as of all.
     """
     rng = np.random.default_rng(seed)
     patient = Patient.draw(rng, afi_mm, size)
-    streams = rng.spawn(QUADRANTS)
+    streams = rng.spawn(QUADRANTS)[:most]
     return [
         photograph(draw_scene(patient, q, stream), patient, q, stream, marks=marks, renderer=renderer)
         for q, stream in enumerate(streams)

@@ -1,4 +1,4 @@
-"""Random changes of a standardised frame (4, X, Y): acoustic shadows, machine settings, pose.
+"""Random changes of a standardised ultrasound frame (4, X, Y): acoustic shadows, machine settings, pose.
 
 Array classes do the work, the `...d` classes map keys.
 """
