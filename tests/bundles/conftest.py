@@ -212,3 +212,14 @@ def _regrid(source: Path, target: Path, change: str) -> None:
     changed = nib.Nifti1Image(np.ascontiguousarray(pixels), affine @ step)
     changed.header.set_xyzt_units("mm")
     nib.save(changed, target)
+
+
+@pytest.fixture(scope="session")
+def fluid_examinations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four simulated patients with their amniotic fluid, seed 1."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "bundles" / "amniotic_fluid_us_segmentation"))
+    from amniotic_fluid.simulator import write_cases
+
+    folder = tmp_path_factory.mktemp("examinations")
+    write_cases(folder, 16, 1)
+    return folder

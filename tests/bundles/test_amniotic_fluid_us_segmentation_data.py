@@ -40,14 +40,6 @@ SQUARE = [[2, 1], [7, 1], [7, 4], [2, 4]]  # x 2 to 7, y 1 to 4
 HEAD = Ellipse((70.2, 60.7), (45.0, 33.0), 0.5)
 
 
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four patients of seed 1."""
-    folder = tmp_path_factory.mktemp("simulated")
-    write_cases(folder, 16, 1)
-    return folder
-
-
 def real(root: Path) -> Path:
     """A tiny copy of HC18 with one head, whose contour is `HEAD`."""
     folder = root / "hc18" / "training_set"
@@ -69,8 +61,8 @@ def outlines(path: Path, *names: str) -> str:
     return str(path)
 
 
-def test_a_patient_has_four_quadrants_and_the_depths_that_her_labels_show(simulated: Path) -> None:
-    entries = json.loads((simulated / "cases.json").read_text())["cases"]
+def test_a_patient_has_four_quadrants_and_the_depths_that_her_labels_show(fluid_examinations: Path) -> None:
+    entries = json.loads((fluid_examinations / "cases.json").read_text())["cases"]
     assert [entry["name"] for entry in entries[:5]] == [
         *(f"simulated_1_0000_q{quadrant}" for quadrant in (1, 2, 3, 4)),
         "simulated_1_0001_q1",
@@ -78,7 +70,7 @@ def test_a_patient_has_four_quadrants_and_the_depths_that_her_labels_show(simula
     assert {entry["patient"] for entry in entries[:4]} == {"simulated_1_0000"}
     compared = 0
     for entry in entries:
-        labels = read_image(simulated / entry["label"]).array[0]
+        labels = read_image(fluid_examinations / entry["label"]).array[0]
         calibration = Calibration(tuple(entry["spacing_mm"]))
         pocket, _ = deepest_pocket(labels, Geometry((0.0, 1.0), calibration))
         assert (pocket.depth if pocket else 0.0) == pytest.approx(entry["depth_mm"], abs=1.5)
@@ -86,11 +78,11 @@ def test_a_patient_has_four_quadrants_and_the_depths_that_her_labels_show(simula
     assert compared > 4
 
 
-def test_fewer_frames_are_the_first_of_more(simulated: Path, tmp_path: Path) -> None:
+def test_fewer_frames_are_the_first_of_more(fluid_examinations: Path, tmp_path: Path) -> None:
     (entry, *rest) = write_cases(tmp_path, 2, 1)
     assert len(rest) == 1
     for key in ("image", "label"):
-        own, other = (read_image(folder / entry[key]).array for folder in (tmp_path, simulated))
+        own, other = (read_image(folder / entry[key]).array for folder in (tmp_path, fluid_examinations))
         assert np.array_equal(own, other)
 
 
@@ -108,20 +100,22 @@ def test_an_unknown_renderer_is_refused(tmp_path: Path) -> None:
         write_cases(tmp_path, 4, 0, renderer="best")
 
 
-def test_patients_never_cross_the_splits(simulated: Path) -> None:
+def test_patients_never_cross_the_splits(fluid_examinations: Path) -> None:
     parts = {
-        part: {case["subject"] for case in find_cases(str(simulated), part)}
+        part: {case["subject"] for case in find_cases(str(fluid_examinations), part)}
         for part in ("train", "validation", "test")
     }
     assert sum(map(len, parts.values())) == len(set.union(*parts.values())) == 4
-    assert all(len(find_cases(str(simulated), part)) == 4 * len(who) for part, who in parts.items())
+    assert all(len(find_cases(str(fluid_examinations), part)) == 4 * len(who) for part, who in parts.items())
 
 
-def test_simulated_training_frames_are_made_once_and_not_doubled(simulated: Path, tmp_path: Path) -> None:
-    own = find_cases(str(simulated), "train")
-    more = training_cases(str(simulated), str(tmp_path), 4, seed=2)
+def test_simulated_training_frames_are_made_once_and_not_doubled(
+    fluid_examinations: Path, tmp_path: Path
+) -> None:
+    own = find_cases(str(fluid_examinations), "train")
+    more = training_cases(str(fluid_examinations), str(tmp_path), 4, seed=2)
     written = (tmp_path / "cases.json").stat().st_mtime_ns
-    again = training_cases(str(simulated), str(tmp_path), 4, seed=2)
+    again = training_cases(str(fluid_examinations), str(tmp_path), 4, seed=2)
     assert (tmp_path / "cases.json").stat().st_mtime_ns == written
     assert [case["name"] for case in more] == [case["name"] for case in again]
     made = {case["name"] for case in more} - {case["name"] for case in own}

@@ -65,11 +65,8 @@ class MeasureFluidd(MapTransform):
         for key in self.key_iterator(data):
             prediction, image = data[key], data[self.image_key]
             affine = np.asarray(prediction.affine, float)
-            calibrated = bool(image.meta.get("calibrated", False))
-            spacing = Calibration(spacing_of(affine, 2) if calibrated else None)
-            vertical, tilt = find_vertical(image, affine)
             probabilities = prediction.as_subclass(Tensor).float().cpu().numpy()
-            found = Fluid(label_map(probabilities), Geometry(vertical, spacing), tilt)
+            found = Fluid(label_map(probabilities), *find_geometry(image, affine))
             data[key] = MetaTensor(torch.from_numpy(found.labels[None]), meta=dict(prediction.meta))
             data[key].affine = prediction.affine
             data["measurements"] = found.measurements()
@@ -145,6 +142,13 @@ def label_map(probabilities: NDArray[np.floating]) -> NDArray[np.uint8]:
     labels = np.where(parts > nothing, PARTS, 0)
     labels[clear + hazy > np.maximum(nothing, parts)] = 0
     return np.where(fluid, np.where(hazy > clear, REVERBERATION, FLUID), labels).astype(np.uint8)
+
+
+def find_geometry(image: MetaTensor, affine: NDArray[np.floating]) -> tuple[Geometry, float]:
+    """Returns where down is in the frame and how large its pixels are, and the tilt; see `find_vertical`."""
+    calibrated = bool(image.meta.get("calibrated", False))
+    vertical, tilt = find_vertical(image, affine)
+    return Geometry(vertical, Calibration(spacing_of(affine, 2) if calibrated else None)), tilt
 
 
 def find_vertical(image: MetaTensor, affine: NDArray[np.floating]) -> tuple[tuple[float, float], float]:

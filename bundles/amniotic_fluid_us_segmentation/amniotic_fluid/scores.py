@@ -70,7 +70,7 @@ class CompareFluidd(MapTransform):
                 for name in (self.label_key, key)
             )
             data["group"] = str(data["kind"])
-            scores = {**overlaps(answer, truth), **_depths(data), **_fetus(answer, data.get("fetus"))}
+            scores = {**overlaps(answer, truth), **_depths(data), **fetus_scores(answer, data.get("fetus"))}
             rows = [scores]
             if is_hazy(truth):
                 rows.append({"group": HAZY.format(data["group"]), **scores})
@@ -109,7 +109,8 @@ def _measured(case: Mapping[Hashable, Any], name: str) -> float:
     return float("nan") if not values or values[0] is None else float(values[0])
 
 
-def _fetus(answer: NDArray[Any], fetus: Any) -> dict[str, float]:
+def fetus_scores(answer: NDArray[Any], fetus: Any) -> dict[str, float]:
+    """How much of a real head or abdomen, an ellipse or None, was called fluid, and if that is little."""
     if fetus is None:
         return {}
     share = float(np.isin(answer, WET)[fetus.mask(answer.shape)].mean())

@@ -165,6 +165,11 @@ def _resolves(config: dict[str, Any], reference: str) -> bool:
     return True
 
 
+def _has_parts(config: dict[str, Any], reference: str) -> bool:
+    """Whether there is a list or an object that an overlay can change a part of."""
+    return _resolves(config, reference) and isinstance(lookup(config, reference), dict | list)
+
+
 def overlays_apply(bundle: BundleSource) -> Iterator[Problem]:
     """Overlays are short, and change keys that their base has."""
     for name, overlay in bundle.overlays.items():
@@ -176,7 +181,7 @@ def overlays_apply(bundle: BundleSource) -> Iterator[Problem]:
             )
         for key in overlay:
             parent = "#".join(key.replace("::", "#").split("#")[:-1])
-            if parent and not _resolves(bundle.configs.get(bundle.base_of(name), {}), parent):
+            if parent and not _has_parts(bundle.configs.get(bundle.base_of(name), {}), parent):
                 yield bundle.problem(
                     file, f"'{key}' changes what {bundle.base_of(name)} does not have", "correct it"
                 )

@@ -180,6 +180,8 @@ def merged(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
     for key, value in overlay.items():
         *parents, name = key.lstrip("+").replace("::", "#").split("#")
         node = lookup(result, "#".join(parents)) if parents else result
+        if not isinstance(node, dict | list):
+            raise KeyError(key)  # a value, or a macro: MONAI cannot change a part of it
         node[int(name) if isinstance(node, list) else name] = value
     return result
 
