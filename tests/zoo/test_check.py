@@ -169,6 +169,16 @@ def test_a_name_that_breaks_monai_is_refused(bundle: Path, name: str, said: str)
     assert any(said in line for line in problems(bundle.rename(bundle.parent / name)))
 
 
+def test_an_overlay_cannot_change_a_part_of_a_macro(bundle: Path, edit: Any) -> None:
+    edit(
+        bundle / "configs" / "train.json",
+        lambda c: c["validate"].update(preprocessing="%train#preprocessing"),
+    )
+    edit(bundle / "configs" / "evaluate.json", lambda c: c.update({"validate#preprocessing#transforms": []}))
+    said = "'validate#preprocessing#transforms' changes what train.json does not have"
+    assert any(said in line for line in problems(bundle)), problems(bundle)
+
+
 def test_a_bundle_may_not_import_its_neighbour(bundle: Path, edit: Any) -> None:
     other = shutil.copytree(bundle, bundle.parent / "knee_mr_cartilage_segmentation")
     (other / "disc_phantom").rename(other / "knee")

@@ -146,7 +146,7 @@ def _write_case(
     other = scanner == "other"
     name = f"{OTHER_NAME if other else 'simulated_'}{seed}_{index:04d}"
     plan = draw_plan(100_000 * seed + index + OTHER_PATIENTS * other, spacing_mm, metal)
-    truth, image = plan.jaw(), _scan(plan, spacing_mm, device, other=other)
+    truth, image = plan.jaw(), scan_of(plan, spacing_mm, device, other=other)
     paths = {"image": f"imagesTr/{name}_0000.nii.gz", "label": f"labelsTr/{name}.nii.gz"}
     about = f"simulated, {plan.metal} metal, {scanner} scanner"
     write_image(image[None], folder / paths["image"], affine=truth.affine, description=about)
@@ -221,7 +221,7 @@ def _tilt(draws: Draws) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _scan(plan: Plan, spacing_mm: float, device: str, *, other: bool) -> NDArray[np.int16]:
+def scan_of(plan: Plan, spacing_mm: float, device: str = "cpu", *, other: bool = False) -> NDArray[np.int16]:
     """Whole HU on the plan's grid; the patient is scanned on a grid of its own."""
     scanned = plan.jaw(margin_mm=MARGIN_MM, spacing_mm=spacing_mm * (OTHER_GRID if other else 1.0))
     grid = cbct.Grid.centred(plan.size_mm, plan.spacing_mm)

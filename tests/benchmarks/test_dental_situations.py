@@ -1,0 +1,91 @@
+"""Scans that are unlike the usual one show the same patient, or none; and what is reported of the answers."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from dental_scans import DentalScan, scans  # noqa: E402
+from dental_situations import NONE, REFUSED, answer, page, shipped_network  # noqa: E402
+
+SAME_PATIENT = ("stored from right to left", "stored as RAS", "stored slice first", "0.5 mm voxels")
+
+
+@pytest.fixture(scope="module")
+def situations() -> dict[str, DentalScan]:
+    """Patient 0 in all situations, at voxels of 1.2 mm."""
+    return {scan.name: scan for scan in scans(0, 1.2, fine_mm=0.5)}
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    """The bundle's network with its own weights."""
+    return shipped_network()
+
+
+def middles(scan: DentalScan) -> dict[int, np.ndarray]:
+    """Where each tooth is, in mm, as the header says."""
+    return {
+        int(code): scan.affine[:3, :3] @ np.argwhere(scan.codes == code).mean(axis=0) + scan.affine[:3, 3]
+        for code in np.unique(scan.codes)
+        if code and (scan.codes == code).sum() * np.prod(scan.spacing) > 60
+    }
+
+
+@pytest.mark.parametrize("name", SAME_PATIENT)
+def test_a_scan_stored_otherwise_has_its_teeth_at_the_same_places(
+    situations: dict[str, DentalScan], name: str
+) -> None:
+    usual, other = middles(situations["as usual"]), middles(situations[name])
+    shared = set(usual) & set(other)
+    assert len(shared) >= 5
+    # The crop of the fine one cuts teeth at its faces: only those in its middle keep theirs.
+    near = sorted(shared, key=lambda code: np.linalg.norm(usual[code] - other[code]))[:3]
+    checked = near if name.endswith("voxels") else shared
+    assert max(np.linalg.norm(usual[code] - other[code]) for code in checked) < 0.7
+
+
+def test_a_mirrored_patient_has_the_teeth_of_the_other_side(situations: dict[str, DentalScan]) -> None:
+    usual, other = middles(situations["as usual"]), middles(situations["mirrored"])
+    for code, place in usual.items():
+        opposite = {1: 2, 2: 1, 3: 4, 4: 3}[code // 10] * 10 + code % 10
+        assert np.sign(other[opposite][0]) == -np.sign(place[0]) or abs(place[0]) < 2
+        assert other[opposite][1:] == pytest.approx(place[1:], abs=0.01)
+
+
+def test_headers_say_how_the_axes_run(situations: dict[str, DentalScan]) -> None:
+    assert (np.diag(situations["stored as RAS"].affine)[:3] > 0).all()
+    assert (np.diag(situations["stored slice first"].affine)[:3] == 0).all()
+    assert situations["0.6 mm voxels"].spacing == pytest.approx((0.6, 0.6, 0.6))
+
+
+def test_parts_of_jaws_have_their_own_teeth(situations: dict[str, DentalScan]) -> None:
+    assert {code // 10 for code in middles(situations["the upper jaw"])} == {1, 2}
+    assert {code // 10 for code in middles(situations["the lower jaw"])} == {3, 4}
+    assert set(middles(situations["one tooth"])) == {36}
+    left = middles(situations["the left side"])
+    assert sum(code // 10 in (2, 3) for code in left) > 0.7 * len(left)
+    assert not situations["no teeth"].codes.any()
+
+
+@pytest.mark.parametrize("name", ["a trunk", "noise"])
+def test_what_is_not_dental_is_refused(
+    situations: dict[str, DentalScan], network: torch.nn.Module, name: str
+) -> None:
+    assert answer(situations[name], network)["answer"] in (NONE, REFUSED)
+
+
+def test_the_page_counts_refusals_and_averages_the_rest() -> None:
+    rows = [
+        {"situation": "a", "answer": "labels", "F1": 1.0, "Dice": 0.9},
+        {"situation": "a", "answer": "labels", "F1": 0.5, "Dice": 0.7},
+        {"situation": "b", "answer": "refused"},
+    ]
+    text = page(rows)
+    assert "| a | 2 | 0 | 0 | 0.750 (0.354) | 0.800 (0.141) |" in text
+    assert "| b | 1 | 1 | 0 | - | - |" in text
