@@ -57,6 +57,17 @@ def test_help_on_a_bundle_lists_its_options(capsys: pytest.CaptureFixture[str]) 
     assert "--epochs 60" in out and "--resume false" in out
 
 
+def test_help_on_a_bundle_lists_the_options_of_each_stage_of_its_training(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("train", "dental_cbct_tooth_segmentation", "--help") == 0
+    shared, _, rest = capsys.readouterr().out.partition("Of its stage finder")
+    finder, _, detector = rest.partition("Of its stage detector")
+    assert "--teeth_per_case 4" in shared and "--kinds" not in shared
+    assert "--size [96, 88, 72]" in finder and "--teeth_per_case" not in finder
+    assert "--kinds 4" in detector
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

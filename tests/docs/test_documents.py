@@ -10,7 +10,7 @@ import medbundles.errors
 from medbundles import cli
 from medbundles.zoo.find import bundle_folders
 from medbundles.zoo.knobs import knobs
-from medbundles.zoo.workflows import INFERENCE, TRAIN
+from medbundles.zoo.workflows import INFERENCE, TRAIN, training_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -54,14 +54,13 @@ def test_every_bundle_named_in_a_command_exists_or_is_made_there(path: Path) -> 
 
 @each
 def test_every_option_of_predict_and_train_is_a_knob(path: Path) -> None:
-    options = {
-        "predict": INFERENCE,
-        "train": TRAIN,
-    }
     for block in blocks(path, "shell"):
         for command, bundle, rest in re.findall(r"medbundles (predict|train) ([a-z]\w+)(.*)", block):
-            known = {knob.name for knob in knobs(ROOT / "bundles" / bundle, options[command])}
-            assert set(re.findall(r"--(\w+)", rest)) <= known
+            folder, options = ROOT / "bundles" / bundle, set(re.findall(r"--(\w+)", rest))
+            stage = re.search(r"--stage (\w+)", rest)
+            stages = training_stages(folder, stage[1]).values() if stage else [TRAIN]
+            for configs in stages if command == "train" else [INFERENCE]:
+                assert options - {"stage"} <= {knob.name for knob in knobs(folder, configs)}
 
 
 @each

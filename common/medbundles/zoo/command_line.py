@@ -8,10 +8,13 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import medbundles
 from medbundles.errors import InputError, OverrideError, root_input_error
+
+if TYPE_CHECKING:
+    from medbundles.zoo.knobs import Knob
 
 logger = logging.getLogger(__name__)
 
@@ -82,14 +85,24 @@ def command_help(name: str, function: Callable[..., Any], words: Sequence[str]) 
     yield from inspect.cleandoc(function.__doc__ or "").splitlines()
     bundle = next((word for word in words if word not in HELP and not word.startswith("-")), None)
     if bundle and name in KNOBS_OF:
-        from medbundles.zoo.find import find_bundle
+        from medbundles.zoo.find import find_bundle, read_metadata
         from medbundles.zoo.knobs import knobs
 
-        yield ""
-        yield f"Options of {bundle}:"
-        for knob in knobs(find_bundle(bundle), KNOBS_OF[name]):
-            yield f"  --{knob.name} {knob.shown_default}"
-            yield f"      {knob.meaning}"
+        folder = find_bundle(bundle)
+        common = knobs(folder, KNOBS_OF[name])
+        yield from _listed(f"Options of {bundle}:", common)
+        stages = read_metadata(folder)["medbundles"].get("stages", {}) if name == "train" else {}
+        for stage, configs in stages.items():
+            own = [knob for knob in knobs(folder, configs) if knob not in common]
+            yield from _listed(f"Of its stage {stage} (--stage {stage}), or with another default:", own)
+
+
+def _listed(title: str, knobs: Sequence[Knob]) -> Iterator[str]:
+    if knobs:
+        yield from ("", title)
+    for knob in knobs:
+        yield f"  --{knob.name} {knob.shown_default}"
+        yield f"      {knob.meaning}"
 
 
 def usage(name: str, function: Callable[..., Any]) -> str:

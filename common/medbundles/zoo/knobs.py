@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medbundles.zoo.find import read_metadata
+from medbundles.zoo.find import read_json, read_metadata
 from medbundles.zoo.source import as_dict
 from medbundles.zoo.workflows import read_config
 
@@ -64,15 +64,21 @@ class Knob:
 
 
 def knobs(folder: Path, names: Sequence[str]) -> list[Knob]:
-    """The knobs of a workflow in their order: what stands above the first component."""
+    """The knobs of a workflow in their order: what stands above the first component of each of its files."""
     config = read_config(folder, names)
     own = as_dict(as_dict(read_metadata(folder).get("medbundles")).get("knobs"))
+    found = dict.fromkeys(key for name in names for key in _first_keys(read_json(folder / "configs" / name)))
+    return [Knob(key, config[key], str(own.get(key) or MEANINGS.get(key, ""))) for key in found]
+
+
+def _first_keys(config: Mapping[str, Any]) -> list[str]:
+    """The keys of plain values that a file begins with; one that changes the inside of a base is none."""
     found = []
-    for name, default in config.items():
-        if isinstance(default, dict) and name != "device":
+    for key, default in config.items():
+        if "#" in key or (isinstance(default, dict) and key != "device"):
             break
-        if not name.startswith("_") and name != "imports":
-            found.append(Knob(name, default, str(own.get(name) or MEANINGS.get(name, ""))))
+        if not key.startswith("_") and key != "imports":
+            found.append(key)
     return found
 
 

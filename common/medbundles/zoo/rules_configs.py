@@ -13,6 +13,7 @@ from medbundles.zoo.source import (
     WORKFLOWS,
     BundleSource,
     Problem,
+    as_dict,
     complete_overlays,
     lookup,
     references,
@@ -103,15 +104,17 @@ def knobs_described(bundle: BundleSource) -> Iterator[Problem]:
     from medbundles.errors import InputError
     from medbundles.zoo.knobs import knobs
 
-    for name in bundle.workflows:
+    stages = as_dict(bundle.block.get("stages")).values()
+    for names in [*((name,) for name in bundle.workflows), *stages]:
         try:
-            found = knobs(bundle.folder, (name,))
+            found = knobs(bundle.folder, names)
         except (InputError, KeyError):
             continue  # `json_valid` and the rules for metadata say why
         for knob in found:
             if not knob.meaning:
                 advice = f"say what it does in metadata.json, medbundles.knobs.{knob.name}"
-                yield bundle.problem(f"configs/{name}", f"the knob '{knob.name}' is not described", advice)
+                file = f"configs/{names[-1]}"
+                yield bundle.problem(file, f"the knob '{knob.name}' is not described", advice)
 
 
 def keys_used(bundle: BundleSource) -> Iterator[Problem]:
