@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bundles" / "dental_cbct_tooth_segmentation"))
 
-from dental_teeth.numbering import KIND_OF, LOWER_WIDTHS, UPPER_WIDTHS, Numbering, number, row_of
+from dental_teeth.numbering import (
+    KIND_OF,
+    LOWER_WIDTHS,
+    NO_TOOTH,
+    UPPER_WIDTHS,
+    Numbering,
+    number,
+    row_of,
+)
 
 JAWS = ("upper", "lower")
 
@@ -102,6 +110,45 @@ def test_half_an_arch_and_single_teeth_are_numbered_by_side() -> None:
     assert numbered("lower", [31, 32, 33, 34, 35, 36, 37]).codes == (31, 32, 33, 34, 35, 36, 37)
     assert numbered("upper", [16]).codes == (16,)
     assert numbered("upper", [26]).codes == (26,)
+
+
+@pytest.mark.parametrize("jaw", JAWS)
+@pytest.mark.parametrize("at", [2, 7, 12])
+def test_a_second_box_on_a_tooth_is_left_out_and_moves_no_number(jaw: str, at: int) -> None:
+    row = row_of(jaw)[1:-1]
+    kinds, places = jaw_of(jaw, row)
+    twice = np.insert(kinds, at, kinds[at], axis=0), np.insert(places, at, places[at] - 2.0)
+    scores = np.insert(np.full(len(row), 0.93), at, 0.55)
+    found = number(*twice, jaw, scores)
+    assert found.codes[at] == NO_TOOTH and not found.sure[at]
+    assert (*found.codes[:at], *found.codes[at + 1 :]) == row
+    assert found.missing == (row_of(jaw)[0], row_of(jaw)[-1])
+
+
+def test_a_sure_tooth_is_not_left_out_for_crowding() -> None:
+    row = row_of("lower")[1:-1]
+    kinds, places = jaw_of("lower", row)
+    places = places.copy()
+    places[7] -= 2.0  # a lower incisor nearly behind its neighbour
+    assert number(kinds, places, "lower", np.full(len(row), 0.9)).codes == row
+
+
+def test_more_boxes_than_places_are_numbered_when_they_may_be_left_out() -> None:
+    row = row_of("upper")
+    kinds, places = jaw_of("upper", row)
+    doubled = np.repeat(kinds, 2, axis=0)
+    beside = np.stack([places - 0.4, places + 0.4], axis=1).ravel()
+    scores = np.tile([0.9, 0.45], len(row))
+    assert tuple(code for code in number(doubled, beside, "upper", scores).codes if code) == row
+    with pytest.raises(ValueError, match="at most 16"):
+        number(doubled, beside, "upper")
+
+
+def test_a_single_box_that_is_no_tooth_leaves_an_empty_jaw() -> None:
+    kinds, places = jaw_of("upper", [16])
+    kept, dropped = (number(kinds, places, "upper", np.array([score])) for score in (0.9, 0.1))
+    assert kept.codes == (16,)
+    assert dropped.codes == (NO_TOOTH,) and dropped.missing == row_of("upper")
 
 
 def test_no_teeth_have_no_numbers_and_disorder_is_refused() -> None:

@@ -21,7 +21,7 @@ from dental_teeth.numbering import KINDS
 CELL = 16
 ANCHOR = (30.0, 88.0)  # columns and rows of a typical tooth, at a quarter of a millimetre
 CONFIDENCE, MIDDLE, SIZE, KIND = slice(0, 1), slice(1, 3), slice(3, 5), slice(5, None)
-LEAST_SCORE = 0.5
+LEAST_SCORE = 0.4  # low: what fits nowhere in the row of teeth is left out later
 MOST_OVERLAP = 0.5  # of two boxes, as intersection over union; neighbours that are crowded reach a third
 RARE = -3.0  # logit of the confidence that training begins with: one cell in twenty holds a tooth
 

@@ -4,7 +4,8 @@ Jang et al. number by order: four incisors lie about the midline, then come a ca
 molars. A tooth that is missing breaks such a count, and the teeth behind it slip by one without anybody being
 told. Here the same order is a chain: the likeliest way to put the teeth that were found into the sixteen
 places of a jaw, in their order, given how well each kind fits and how far apart neighbours lie. The cost of
-the best other place says how sure each number is.
+the best other place says how sure each number is. What fits nowhere, such as a second box on one tooth, may
+be left out, at a cost that grows with how sure the detector was of it.
 
 Shapes: N teeth that were found, from the patient's right to the left; K kinds; S = 16 places, from the right
 wisdom tooth to the left one.
@@ -13,7 +14,6 @@ wisdom tooth to the left one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ DRIFT_MM = 2.5  # how much of each gap between them may have closed, or opened
 MIDDLE_MM = 6.0  # how far the middle of the teeth is from that of the arch
 LEAST_PROBABILITY = 0.01  # a kind is never impossible
 SURE = 2.0  # log odds against the best other place
+LEFT_OUT = 2.0  # cost of leaving out a tooth of an even score; a surer one costs its log odds more
+NO_TOOTH = 0  # the code of one that was left out
+TIE = 1e-9  # costs that differ by less are the same
 
 Array = NDArray[np.float64]
 
@@ -41,7 +44,7 @@ class Numbering:
     """The teeth of one jaw.
 
     Attributes:
-        codes: FDI code of each tooth that was found.
+        codes: FDI code of each tooth that was found; 0 for what is taken for no tooth.
         margins: log odds of each code against the best other one for the same tooth.
         scale: size of the teeth against the average.
         missing: codes of the jaw that no tooth has.
@@ -64,44 +67,77 @@ def row_of(jaw: str) -> tuple[int, ...]:
     return (*(10 * right + tooth for tooth in range(8, 0, -1)), *(10 * left + tooth for tooth in range(1, 9)))
 
 
-def number(kinds: NDArray, places_mm: NDArray, jaw: str) -> Numbering:
+def number(kinds: NDArray, places_mm: NDArray, jaw: str, scores: NDArray | None = None) -> Numbering:
     """Returns the codes of teeth of one jaw.
 
     Args:
         kinds: probabilities (N, K) of the kinds.
         places_mm: way of each tooth's middle along the arch (N), rising to the patient's left, 0 in front.
         jaw: "upper" or "lower".
+        scores: how sure it is that each is a tooth (N); None where that is beyond doubt.
 
     Raises:
-        ValueError: the places do not rise, or more teeth than a jaw has places.
+        ValueError: the places do not rise, or more teeth beyond doubt than a jaw has places.
     """
     kinds, places = np.asarray(kinds, float).reshape(-1, len(KINDS)), np.asarray(places_mm, float)
     row = row_of(jaw)
-    if len(kinds) != len(places) or len(places) > len(row) or (np.diff(places) <= 0).any():
+    many = scores is None and len(places) > len(row)
+    if len(kinds) != len(places) or many or (np.diff(places) <= 0).any():
         raise ValueError(f"Teeth are numbered in their order, at most {len(row)} of a jaw.")
     if not len(places):
         return Numbering((), (), 1.0, row)
-    costs = [(_best_of(kinds, places, jaw, scale), scale) for scale in SCALES]
+    dropping = _dropping_costs(scores, len(places))
+    costs = [(_best_of(kinds, places, jaw, scale, dropping), scale) for scale in SCALES]
     (_, found, margins), scale = min(costs, key=lambda item: item[0][0])
-    codes = tuple(row[state] for state in found)
-    return Numbering(codes, tuple(margins.tolist()), float(scale), tuple(c for c in row if c not in codes))
+    codes = tuple(NO_TOOTH if state is None else row[state] for state in found)
+    return Numbering(codes, tuple(margins), float(scale), tuple(c for c in row if c not in codes))
 
 
-def _best_of(kinds: Array, places: Array, jaw: str, scale: float) -> tuple[float, list[int], Array]:
-    """Least cost, the place in the row of each tooth, and margins, for teeth of one scale."""
+def _dropping_costs(scores: NDArray | None, count: int) -> Array:
+    """Costs (N) of taking each for no tooth."""
+    if scores is None:
+        return np.full(count, np.inf)
+    chance = np.clip(np.asarray(scores, float), 0.02, 0.98)
+    return np.maximum(LEFT_OUT + np.log(chance / (1 - chance)), 0.0)
+
+
+def _best_of(
+    kinds: Array, places: Array, jaw: str, scale: float, dropping: Array
+) -> tuple[float, list[int | None], list[float]]:
+    """Least cost, the place in the row of each tooth or None, and margins, for teeth of one scale."""
     centres = scale * _centres(UPPER_WIDTHS if jaw == UPPER else LOWER_WIDTHS)
     single = _single_costs(kinds, places, centres)
-    steps = [_step_costs(after - before, centres) for before, after in pairwise(places)]
-    forward, backward = [single[0]], [np.zeros(len(centres))]
-    for own, step in zip(single[1:], steps, strict=True):
-        forward.append(own + (forward[-1][:, None] + step).min(0))
-    for own, step in zip(single[:0:-1], steps[::-1], strict=True):
-        backward.insert(0, (step + own + backward[0]).min(1))
-    totals = np.stack(forward) + np.stack(backward)  # the least cost with each tooth in each place
-    found = totals.argmin(1)
-    others = np.where(np.arange(len(centres)) == found[:, None], np.inf, totals).min(1)
+    count = len(places)
+    # reach[i, s]: tooth i in place s, and the best of what came before; leave[i, s]: of what follows.
+    reach, leave, steps = single.copy(), np.zeros_like(single), {}
+    for i in range(count):
+        ways = [dropping[:i].sum() + np.zeros(len(centres))]
+        for j in range(i):
+            between = dropping[j + 1 : i].sum()
+            if np.isfinite(between):
+                steps[j, i] = between + _step_costs(places[i] - places[j], centres)
+                ways.append((reach[j][:, None] + steps[j, i]).min(0))
+        reach[i] += np.min(ways, axis=0)
+    for i in reversed(range(count)):
+        ways = [dropping[i + 1 :].sum() + np.zeros(len(centres))]
+        ways += [(steps[i, j] + single[j] + leave[j]).min(1) for j in range(i + 1, count) if (i, j) in steps]
+        leave[i] = np.min(ways, axis=0)
+    totals = reach + leave  # the least cost with each tooth in each place
+    least = min(float(totals.min()), float(dropping.sum()))  # the latter leaves all of them out
     size = 0.5 * ((scale - 1) / SCALE_SPREAD) ** 2
-    return float(totals[0].min()) + size, found.tolist(), others - totals.min(1)
+    return least + size, *_placed(totals, least)
+
+
+def _placed(totals: Array, least: float) -> tuple[list[int | None], list[float]]:
+    """The place of each tooth, None if the best way leaves it out, and its margin against the best other."""
+    found: list[int | None] = []
+    margins = []
+    for costs in totals:
+        best = int(costs.argmin())
+        kept = costs[best] <= least + TIE and best not in found
+        found.append(best if kept else None)
+        margins.append(float(np.delete(costs, best).min() - costs[best]) if kept else 0.0)
+    return found, margins
 
 
 def _centres(widths: tuple[float, ...]) -> Array:

@@ -15,7 +15,7 @@ from dental_teeth.detector import LEAST_SCORE, Found, decoded
 from dental_teeth.finder import finder_of
 from dental_teeth.frame import Array, NotDentalError
 from dental_teeth.jaws import Jaws, split_jaws
-from dental_teeth.numbering import number
+from dental_teeth.numbering import NO_TOOTH, number
 from dental_teeth.outliner import crop, paste, window_of
 from dental_teeth.panorama import View, panorama, view_of
 from dental_teeth.teeth import JawReading, Mask, Reading, Tooth
@@ -23,7 +23,7 @@ from dental_teeth.teeth import JawReading, Mask, Reading, Tooth
 logger = logging.getLogger(__name__)
 
 Answer = Callable[[nn.Module, Tensor], Tensor]
-MOST_TEETH = 16  # of a jaw
+MOST_TEETH = 24  # looked at in a jaw, of which at most sixteen get a number
 NOT_TOOTH = -10.0  # logit around what the outliner was shown
 
 
@@ -107,12 +107,14 @@ def _numbered(
 ) -> JawReading:
     middle = (view.shape[0] - 1) / 2
     places = np.array([(tooth.column - middle) * view.pitch_mm for tooth in found])
-    numbers = number(np.array([tooth.kinds for tooth in found]), _rising(places), jaw)
+    scores = np.array([tooth.score for tooth in found])
+    numbers = number(np.array([tooth.kinds for tooth in found]), _rising(places), jaw, scores)
     teeth = tuple(
         Tooth(code, jaw, one.box, mask, one.score, margin, sure)
         for one, mask, code, margin, sure in zip(
             found, masks, numbers.codes, numbers.margins, numbers.sure, strict=True
         )
+        if code != NO_TOOTH
     )
     return JawReading(view, picture, teeth, numbers.missing)
 
