@@ -1,6 +1,6 @@
 """Scans unlike the usual one: stored otherwise, cut, tilted, with few teeth, or of no teeth at all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import dental_bundle  # noqa: F401, it lets the bundle's package be found
@@ -15,6 +15,7 @@ USUAL_MM, USUAL_MIDDLE = (74.0, 64.0, 54.0), (0.0, 0.0, 0.0)
 SIDE_MM, JAW_MM = 46.0, 35.0
 TILT = 20.0
 FINE_MM, CROP_MM = 0.15, (34.0, 34.0, 40.0)
+SOFT_HU = 40.0
 MIRRORED = {1: 2, 2: 1, 3: 4, 4: 3}
 
 
@@ -133,13 +134,13 @@ def flipped(scan: DentalScan, name: str, axes: tuple[int, ...]) -> DentalScan:
     return DentalScan(name, image, codes, affine)
 
 
-def finer(scan: DentalScan, spacing_mm: float) -> DentalScan:
-    """A part of the scan, around its middle, on finer voxels."""
-    counts = [round(size / spacing_mm) for size in CROP_MM]
+def finer(scan: DentalScan, spacing_mm: float, counts: Sequence[int] | None = None) -> DentalScan:
+    """The middle of the scan on finer voxels, so many along each axis; soft tissue beyond what was scanned."""
+    counts = counts or [round(size / spacing_mm) for size in CROP_MM]
     scale = spacing_mm / np.asarray(scan.spacing)
     middle = np.array(scan.codes.shape) / 2
     offset = middle - scale * np.array(counts) / 2
-    image = ndimage.affine_transform(scan.image, scale, offset, counts, order=1)
+    image = ndimage.affine_transform(scan.image, scale, offset, counts, order=1, cval=SOFT_HU)
     codes = ndimage.affine_transform(scan.codes, scale, offset, counts, order=0)
     step = np.eye(4)
     step[:3, :3], step[:3, 3] = np.diag(scale), offset

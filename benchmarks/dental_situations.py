@@ -6,6 +6,7 @@ beside this file.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import fire
 import numpy as np
 import torch
 from dental_bundle import BUNDLE
-from dental_scans import DentalScan, scans
+from dental_scans import DentalScan, finer, scanned, scans, usual_plan
 from paired_tables import Row
 
 from dental_teeth.frame import NotDentalError  # found since dental_bundle is
@@ -21,7 +22,7 @@ from dental_teeth.inferer import TeethInferer
 from dental_teeth.scores import identification, tooth_scores
 from dental_teeth.teeth import to_labels
 from medbundles.evaluation import write_rows
-from medbundles.io import atomic_path
+from medbundles.io import atomic_path, write_image
 from medbundles.metrics import summary
 from medbundles.weights import load_weights
 from medbundles.zoo.workflows import build_network
@@ -29,6 +30,7 @@ from medbundles.zoo.workflows import build_network
 logger = logging.getLogger(__name__)
 
 NAME = "dental_situations"
+FULL_SIZE, FULL_MM = (800, 800, 400), 0.2
 LABELS, NONE, REFUSED = "labels", "no tooth", "refused"
 COLUMNS = ("situation", "patient", "answer", "teeth", "precision", "recall", "F1", "Dice")
 
@@ -56,6 +58,30 @@ def measure(
             rows.append({"patient": patient, **answer(scan, network)})
             logger.info(line_of(rows[-1]))
     write_report(rows, Path(out))
+
+
+def full_size(
+    path: str,
+    *,
+    patient: int = 0,
+    voxels: Sequence[int] = FULL_SIZE,
+    spacing_mm: float = FULL_MM,
+    scanned_mm: float = 0.4,
+) -> None:
+    """Writes a scan as large as clinical ones to a file, for `cost.py predict`.
+
+    The patient is scanned at coarser voxels, interpolated, and surrounded by soft tissue.
+
+    Args:
+        path: the file, .nii.gz.
+        patient: its number.
+        voxels: along each axis.
+        spacing_mm: of the voxels.
+        scanned_mm: of those that are simulated.
+    """
+    scan = scanned("full size", usual_plan(int(patient), float(scanned_mm)))
+    large = finer(scan, float(spacing_mm), [int(count) for count in voxels])
+    write_image(large.image.astype(np.int16)[None], path, affine=large.affine, description="simulated")
 
 
 def shipped_network(weights: str = "") -> torch.nn.Module:
@@ -127,4 +153,4 @@ def _spread(values: list[Any]) -> str:
 
 
 if __name__ == "__main__":
-    fire.Fire({"measure": measure})
+    fire.Fire({"measure": measure, "full_size": full_size})

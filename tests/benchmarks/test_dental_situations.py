@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 from dental_scans import DentalScan, scans  # noqa: E402
-from dental_situations import NONE, REFUSED, answer, page, shipped_network  # noqa: E402
+from dental_situations import NONE, REFUSED, answer, full_size, page, shipped_network  # noqa: E402
 
 SAME_PATIENT = ("stored from right to left", "stored as RAS", "stored slice first", "0.5 mm voxels")
 
@@ -78,6 +79,16 @@ def test_what_is_not_dental_is_refused(
     situations: dict[str, DentalScan], network: torch.nn.Module, name: str
 ) -> None:
     assert answer(situations[name], network)["answer"] in (NONE, REFUSED)
+
+
+def test_a_scan_of_full_size_has_its_teeth_in_the_middle_of_soft_tissue(tmp_path: Path) -> None:
+    full_size(str(tmp_path / "full.nii.gz"), voxels=(130, 120, 110), spacing_mm=0.8, scanned_mm=1.2)
+    written = nib.load(tmp_path / "full.nii.gz")
+    grey = np.asanyarray(written.dataobj)
+    assert grey.shape == (130, 120, 110)
+    assert written.header.get_zooms() == pytest.approx((0.8, 0.8, 0.8))
+    assert (grey[0] == 40).all() and (grey[:, :, -1] == 40).all()
+    assert np.abs(np.argwhere(grey > 1200).mean(axis=0) - (65, 60, 55)).max() < 12
 
 
 def test_the_page_counts_refusals_and_averages_the_rest() -> None:
