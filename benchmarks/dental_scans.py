@@ -135,7 +135,7 @@ def flipped(scan: DentalScan, name: str, axes: tuple[int, ...]) -> DentalScan:
 
 
 def finer(scan: DentalScan, spacing_mm: float, counts: Sequence[int] | None = None) -> DentalScan:
-    """The middle of the scan on finer voxels, so many along each axis; soft tissue beyond what was scanned."""
+    """The middle of the scan on so many finer voxels along each axis; soft tissue beyond its faces."""
     counts = counts or [round(size / spacing_mm) for size in CROP_MM]
     scale = spacing_mm / np.asarray(scan.spacing)
     middle = np.array(scan.codes.shape) / 2
