@@ -74,17 +74,32 @@ class RandAppearance(RandomizableTransform):
 
 
 class RandPose(RandomizableTransform):
-    """Mirrors, turns, scales, shears and shifts, and bends a little; the same for every image it is given."""
+    """Mirrors, turns, scales, shears and shifts, and bends a little; the same for every image it is given.
+
+    Args:
+        turn: largest angle.
+        scale: largest logarithm of the scale, both ways.
+        shift: as a share of the frame.
+        bend: deviation of the knots of a smooth field, in halves of the frame.
+        closer: how much more, as a logarithm, a frame may be enlarged: operators zoom in.
+    """
 
     def __init__(
-        self, *, turn: float = 0.4, scale: float = 0.3, shift: float = 0.12, bend: float = 0.03
+        self,
+        *,
+        turn: float = 0.4,
+        scale: float = 0.3,
+        shift: float = 0.12,
+        bend: float = 0.03,
+        closer: float = 0.0,
     ) -> None:
         RandomizableTransform.__init__(self, 1.0)
-        self.turn, self.scale, self.shift, self.bend = turn, scale, shift, bend
+        self.turn, self.scale, self.shift, self.bend, self.closer = turn, scale, shift, bend, closer
 
     def randomize(self, data: Any = None) -> None:
         angle = self.R.uniform(-self.turn, self.turn)
-        zoom = np.exp(self.R.uniform(-self.scale, self.scale) + self.R.uniform(-0.08, 0.08, 2))
+        # The grid looks up where pixels come from: less than 1 enlarges.
+        zoom = np.exp(self.R.uniform(-self.scale - self.closer, self.scale) + self.R.uniform(-0.08, 0.08, 2))
         mirror = np.array([self.R.choice([-1.0, 1.0]), 1.0])
         cos, sin = math.cos(angle), math.sin(angle)
         self.linear = np.array([[cos, -sin], [sin, cos]]) * (zoom * mirror)

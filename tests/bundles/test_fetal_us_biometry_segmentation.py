@@ -121,6 +121,17 @@ def test_pose_moves_frame_and_label_together() -> None:
     assert ((moved["image"][0] > 0.5) != (moved["label"][0] > 0.5)).float().mean() < 0.005
 
 
+def test_frames_may_be_enlarged_more_than_shrunk() -> None:
+    mask = torch.from_numpy(ELLIPSE.mask(SIZE)).float()[None]
+    sizes = []
+    for closer in (0.0, 0.6):
+        change = RandPosed(["image", "label"], turn=0.0, shift=0.0, bend=0.0, closer=closer)
+        change.set_random_state(5)
+        shown = [change({"image": mask.expand(4, -1, -1).clone(), "label": mask.clone()}) for _ in range(30)]
+        sizes.append(np.mean([float(one["label"].mean()) for one in shown]))
+    assert sizes[1] > 1.3 * sizes[0]
+
+
 def test_circumference_of_a_drawn_ellipse_is_right_within_half_a_percent() -> None:
     outline = find_outline(ELLIPSE.mask(SIZE).astype(float), (0.5, 0.5))
     assert outline.scaled.circumference() == pytest.approx(0.5 * ELLIPSE.circumference(), rel=0.005)

@@ -37,7 +37,7 @@ SMALLEST_POCKET = 0.001  # of the frame's area; less is noise
 SMALLEST_TILT = math.radians(6)
 STRAIGHT = math.radians(1.5)  # parts of an outline whose directions differ by less are one straight edge
 # Half the opening angle of a sector. More is the angle between an edge and the chord of the probe's surface.
-OPENINGS = (math.radians(12), math.radians(50))
+OPENINGS = (math.radians(20), math.radians(45))
 UNCALIBRATED = "the frame is not calibrated: lengths are in pixels, and no pocket was asked to be 10 mm wide"
 TURNED = "the sector is turned by {:.0f} degrees in the frame: depth is measured along its middle beam"
 CUT = "the deepest pocket runs out of the frame: it may be deeper"
