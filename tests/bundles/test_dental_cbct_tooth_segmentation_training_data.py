@@ -172,8 +172,11 @@ def test_a_case_gets_a_row_of_its_own_and_one_for_each_tooth() -> None:
     assert FdiCodesd("pred", enabled=False)({"pred": codes})["pred"] is codes
     case = {"pred": MetaTensor(torch.from_numpy(truth)[None]), "label": codes, "kind": "simulated"}
     done = ScoreTeethd("pred")({**case, "metal": "none"})
-    whole, *teeth = done["scores"]
-    assert whole["F1"] == 1 and [row["Dice"] for row in teeth] == [1, 1]
     assert done["group"] == "simulated, no metal"
-    assert {row["group"] for row in teeth} == {"simulated, no metal: teeth"}
+    for group, (whole, *teeth) in zip(
+        ("simulated", "simulated, no metal"), (done["scores"][:3], done["scores"][3:]), strict=True
+    ):
+        assert whole["F1"] == 1 and [row["Dice"] for row in teeth] == [1, 1]
+        assert whole["group"] == group and {row["group"] for row in teeth} == {f"{group}: teeth"}
+    assert len(ScoreTeethd("pred")({**case, "metal": None})["scores"]) == 3
     assert group_of({"kind": "toothfairy", "metal": None}) == "toothfairy"

@@ -76,6 +76,8 @@ def _agreement(
 class ScoreTeethd(MapTransform):
     """Adds `scores` and `group` to a case whose truth is known: a row for the case and one for each tooth.
 
+    Where the level of metal is known, the rows stand in its group and in that of all cases of the kind.
+
     Args:
         keys: the label map (1, X, Y, Z), values 1 to 32.
         label_key: FDI numbers on the same grid.
@@ -92,16 +94,24 @@ class ScoreTeethd(MapTransform):
             truth = to_labels(array_of(data[self.label_key])[0].astype(np.uint8))
             spacing = spacing_of(affine_of(data[key]), 3)
             rows = tooth_scores(found, truth, spacing)
-            group = group_of(data)
             whole = identification(found, truth, rows, float(np.prod(spacing)))
-            teeth = [
-                {"group": f"{group}: teeth", **{k: v for k, v in row.items() if k != "code"}} for row in rows
+            teeth = [{k: v for k, v in row.items() if k != "code"} for row in rows]
+            data["group"] = group_of(data)
+            groups = dict.fromkeys((kind_of(data), data["group"]))
+            data["scores"] = [
+                row
+                for group in groups
+                for row in ({"group": group, **whole}, *({"group": f"{group}: teeth", **t} for t in teeth))
             ]
-            data["scores"], data["group"] = [whole, *teeth], group
         return data
+
+
+def kind_of(case: Mapping[Hashable, Any]) -> str:
+    """The kind of data that a case is of."""
+    return str(case.get("kind") or "scans")
 
 
 def group_of(case: Mapping[Hashable, Any]) -> str:
     """The row of the table that a case belongs to, such as `simulated, heavy metal`."""
-    kind, metal = str(case.get("kind") or "scans"), case.get("metal")
+    kind, metal = kind_of(case), case.get("metal")
     return f"{kind}, {'no' if metal == 'none' else metal} metal" if metal else kind
