@@ -14,7 +14,7 @@ from dental_teeth.teeth import FDI_CODES
 USUAL_MM, USUAL_MIDDLE = (74.0, 64.0, 54.0), (0.0, 0.0, 0.0)
 SIDE_MM, JAW_MM = 46.0, 35.0
 TILT = 20.0
-FINE_MM, CROP_MM = 0.15, (34.0, 34.0, 40.0)
+FINE_MM, CROP_MM = 0.15, (68.0, 60.0, 50.0)
 SOFT_HU = 40.0
 MIRRORED = {1: 2, 2: 1, 3: 4, 4: 3}
 

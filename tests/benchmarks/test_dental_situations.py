@@ -12,7 +12,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 from dental_scans import DentalScan, scans  # noqa: E402
-from dental_situations import NONE, REFUSED, answer, full_size, page, shipped_network  # noqa: E402
+from dental_situations import LABELS, REFUSED, answer, full_size, page, shipped_network  # noqa: E402
 
 SAME_PATIENT = ("stored from right to left", "stored as RAS", "stored slice first", "0.5 mm voxels")
 
@@ -45,10 +45,9 @@ def test_a_scan_stored_otherwise_has_its_teeth_at_the_same_places(
     usual, other = middles(situations["as usual"]), middles(situations[name])
     shared = set(usual) & set(other)
     assert len(shared) >= 5
-    # The crop of the fine one cuts teeth at its faces: only those in its middle keep theirs.
-    near = sorted(shared, key=lambda code: np.linalg.norm(usual[code] - other[code]))[:3]
-    checked = near if name.endswith("voxels") else shared
-    assert max(np.linalg.norm(usual[code] - other[code]) for code in checked) < 0.7
+    off = [float(np.linalg.norm(usual[code] - other[code])) for code in shared]
+    # The finer one is a little smaller, and cuts the last molars at its faces.
+    assert (np.median(off) if name.endswith("voxels") else max(off)) < 0.3
 
 
 def test_a_mirrored_patient_has_the_teeth_of_the_other_side(situations: dict[str, DentalScan]) -> None:
@@ -74,11 +73,34 @@ def test_parts_of_jaws_have_their_own_teeth(situations: dict[str, DentalScan]) -
     assert not situations["no teeth"].codes.any()
 
 
-@pytest.mark.parametrize("name", ["a trunk", "noise"])
-def test_what_is_not_dental_is_refused(
+@pytest.mark.parametrize("name", ["no teeth", "a trunk", "noise"])
+def test_what_shows_no_tooth_is_refused(
     situations: dict[str, DentalScan], network: torch.nn.Module, name: str
 ) -> None:
-    assert answer(situations[name], network)["answer"] in (NONE, REFUSED)
+    assert answer(situations[name], network)["answer"] == REFUSED
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mirrored",
+        "stored as RAS",
+        "stored slice first",
+        "0.5 mm voxels",
+        "0.6 mm voxels",
+        "the left side",
+        "one tooth",
+        "a child's size",
+        "pitched 20 degrees",
+        "rolled 20 degrees",
+        "turned 20 degrees",
+    ],
+)
+def test_teeth_have_their_numbers_where_a_scan_is_unlike_the_usual_one(
+    situations: dict[str, DentalScan], network: torch.nn.Module, name: str
+) -> None:
+    found = answer(situations[name], network)
+    assert found["answer"] == LABELS and found["F1"] > 0.8
 
 
 def test_a_scan_of_full_size_has_its_teeth_in_the_middle_of_soft_tissue(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from dental_teeth.detector import CONFIDENCE, KIND, MIDDLE, encoded
 from dental_teeth.detector import SIZE as SIZES
 from dental_teeth.finder import JawFinder
 from dental_teeth.frame import NotDentalError
-from dental_teeth.inferer import Merged, TeethInferer, largest_part
+from dental_teeth.inferer import Merged, TeethInferer, largest_part, without
 from dental_teeth.network import ToothNetworks, ToothSegmenter
-from dental_teeth.numbering import KIND_OF
+from dental_teeth.numbering import KIND_OF, row_of
 from dental_teeth.outliner import Outliner, crop, paste, stretched, window_of
 from dental_teeth.patches import patch_at
 from dental_teeth.reading import normalised, outlined, read
@@ -202,3 +202,27 @@ def test_label_values_run_in_the_order_of_fdi_numbers() -> None:
     assert all(code_of(label_of(code)) == code for code in FDI_CODES)
     codes = np.array([[0, 11, 48], [55, 38, 1]], np.uint8)
     assert to_codes(to_labels(codes)).tolist() == [[0, 11, 48], [0, 38, 0]]
+
+
+def test_what_is_no_denser_than_bone_is_no_tooth_unless_metal_is_near() -> None:
+    inferer, inside = TeethInferer(), np.zeros((6, 6, 6), bool)
+    inside[2:4, 2:4, 2:4] = True
+    bone, tooth = np.full(inside.shape, 2.1, np.float32), np.where(inside, 2.9, 1.4).astype(np.float32)
+    near_metal = bone.copy()
+    near_metal[0, 0, 0] = 5.0
+    assert not inferer._dense(bone, inside)
+    assert inferer._dense(tooth, inside) and inferer._dense(near_metal, inside)
+    assert TeethInferer(least_hu=0)._dense(bone, inside)
+
+
+def test_a_tooth_that_was_none_is_missing_and_a_reading_without_any_is_refused(
+    scan: tuple, truth: tuple
+) -> None:
+    reading = read(scan[0], scan[2], Networks(truth, *scan[1:]))
+    codes = list(reading.teeth)
+    left = without(reading, codes[:1])
+    assert codes[0] not in left.teeth and len(left.teeth) == len(codes) - 1
+    jaw = next(name for name, row in left.jaws.items() if codes[0] in row.missing)
+    assert list(left.jaws[jaw].missing) == [c for c in row_of(jaw) if c in left.jaws[jaw].missing]
+    with pytest.raises(NotDentalError, match="no teeth"):
+        without(reading, codes)

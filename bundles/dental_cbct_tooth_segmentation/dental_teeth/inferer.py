@@ -7,7 +7,8 @@ each of its voxels is are as large as the scan. Shapes: B batch, X, Y and Z the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from dental_teeth.detector import LEAST_SCORE
-from dental_teeth.frame import Array, sample, transformed
-from dental_teeth.patches import BOTH, SIZE, STEP_MM, Patch, channels, cut, known_regions, patch_at
+from dental_teeth.frame import Array, NotDentalError, sample, transformed
+from dental_teeth.numbering import row_of
+from dental_teeth.patches import BOTH, SIZE, STEP_MM, Patch, channels, cut, hu_of, known_regions, patch_at
 from dental_teeth.reading import read
 from dental_teeth.teeth import Reading, Tooth, label_of
 from medbundles.engines import FINDINGS
@@ -30,6 +32,8 @@ from medbundles.weights import unwrapped
 logger = logging.getLogger(__name__)
 
 NOTHING = -10.0  # logit outside a patch
+LEAST_HU = 1300.0  # dentine and enamel; cortical bone has about 1200
+METAL_HU = 3500.0
 
 
 class TeethInferer(Inferer):
@@ -42,6 +46,8 @@ class TeethInferer(Inferer):
         batch_teeth: teeth in one pass; fewer need less memory.
         amp: bfloat16 for the networks, where the device can.
         regions: what the segmenter is shown of a patch, see `channels`.
+        least_hu: mean grey value from which on an outline is one of a tooth; bone is less dense. It is not
+            asked of teeth near metal, whose shadows may be as dark. 0 believes every outline.
     """
 
     def __init__(
@@ -52,8 +58,10 @@ class TeethInferer(Inferer):
         batch_teeth: int = 2,
         amp: bool = True,
         regions: str = BOTH,
+        least_hu: float = LEAST_HU,
     ) -> None:
         super().__init__()
+        self.least_hu = float(least_hu)
         self.patch, self.patch_mm = tuple(int(n) for n in patch), float(patch_mm)
         self.least_score, self.batch_teeth = float(least_score), max(1, int(batch_teeth))
         self.regions, self.autocast = known_regions(regions), AutocastInferer(amp=amp)
@@ -73,43 +81,78 @@ class TeethInferer(Inferer):
         return labels
 
     def label(self, volume: Tensor, affine: Array, networks: nn.Module) -> tuple[Tensor, Reading]:
-        """Returns the label map (X, Y, Z) of one scan, and what was read on its panoramas."""
+        """Returns the label map (X, Y, Z) of one scan, and what was read on its panoramas.
+
+        Raises:
+            NotDentalError: there is no tooth in it.
+        """
         device = volume.device
         scan = volume.cpu().numpy()
         with torch.no_grad():
             reading = read(scan, affine, networks, answer=self._ask, least=self.least_score, device=device)
             logger.info("%d teeth on the panoramas", len(reading.teeth))
-            merged = Merged(scan.shape, affine)
+            merged, no_teeth = Merged(scan.shape, affine), set()
             teeth = [(view.view, tooth) for view in reading.jaws.values() for tooth in view.teeth]
             for first in range(0, len(teeth), self.batch_teeth):
                 batch = teeth[first : first + self.batch_teeth]
                 patches = [
                     patch_at(view, tooth.box, size=self.patch, step_mm=self.patch_mm) for view, tooth in batch
                 ]
-                for (_, tooth), patch, logits in zip(
-                    batch, patches, self._logits(scan, affine, patches, batch, networks, device), strict=True
-                ):
-                    merged.add(label_of(tooth.code), patch, logits)
+                greys = [cut(scan, affine, patch, device=device) for patch in patches]
+                answers = self._logits(greys, patches, batch, networks)
+                for (_, tooth), patch, grey, logits in zip(batch, patches, greys, answers, strict=True):
+                    if self._dense(grey.cpu().numpy(), logits > 0):
+                        merged.add(label_of(tooth.code), patch, logits)
+                    else:
+                        no_teeth.add(tooth.code)
                 logger.debug("%d of %d teeth segmented", min(first + len(batch), len(teeth)), len(teeth))
-        return torch.from_numpy(merged.labels).to(device), reading
+        return torch.from_numpy(merged.labels).to(device), without(reading, no_teeth)
+
+    def _dense(self, grey: NDArray[np.float32], inside: NDArray[np.bool_]) -> bool:
+        """Whether what was outlined is as dense as teeth, or so near metal that nobody can tell."""
+        if not inside.any():
+            return True
+        return bool(hu_of(grey[inside].mean()) >= self.least_hu or hu_of(grey.max()) >= METAL_HU)
 
     def _logits(
         self,
-        scan: NDArray,
-        affine: Array,
+        greys: list[Tensor],
         patches: list[Patch],
         batch: list[tuple[Any, Tooth]],
         networks: nn.Module,
-        device: torch.device,
     ) -> list[NDArray[np.float32]]:
         seen = [
-            channels(cut(scan, affine, patch, device=device), patch, tooth.mask, self.regions)
-            for patch, (_, tooth) in zip(patches, batch, strict=True)
+            channels(grey, patch, tooth.mask, self.regions)
+            for grey, patch, (_, tooth) in zip(greys, patches, batch, strict=True)
         ]
         return list(self._ask(networks.segmenter, torch.stack(seen))[:, 0].cpu().numpy())
 
     def _ask(self, network: nn.Module, x: Tensor) -> Tensor:
         return self.autocast(x, network)
+
+
+def without(reading: Reading, codes: Collection[int]) -> Reading:
+    """A reading without teeth that turned out to be none.
+
+    Raises:
+        NotDentalError: no tooth is left.
+    """
+    jaws = {
+        name: replace(
+            jaw,
+            teeth=tuple(tooth for tooth in jaw.teeth if tooth.code not in codes),
+            missing=tuple(c for c in row_of(name) if c in codes or c in jaw.missing),
+        )
+        for name, jaw in reading.jaws.items()
+    }
+    left = replace(reading, jaws=jaws)
+    if not left.teeth:
+        raise NotDentalError(
+            "no teeth were found in this volume",
+            expected="a cone-beam CT of a jaw with teeth in HU-like values: water near 0, air near -1000",
+            advice="check that the volume shows teeth; if they are darker than 1300 HU, lower --least_hu",
+        )
+    return left
 
 
 class Merged:

@@ -118,6 +118,11 @@ def density(hu: torch.Tensor) -> torch.Tensor:
     return ((hu - AIR_HU) / -AIR_HU).clamp(0, MOST)
 
 
+def hu_of(density: float) -> float:
+    """The grey value of a density, up to where it is cut off."""
+    return float(density) * -AIR_HU + AIR_HU
+
+
 def channels(grey: torch.Tensor, patch: Patch, mask: Mask | None, regions: str = BOTH) -> torch.Tensor:
     """Returns what the network sees (2, X, Y, Z): the values in the loose and in the tight region, else 0.
 
