@@ -57,7 +57,7 @@ def measure(
         for scan in scans(patient, float(spacing_mm)):
             rows.append({"patient": patient, **answer(scan, network)})
             logger.info(line_of(rows[-1]))
-    write_report(rows, Path(out))
+    write_report(rows, Path(out), float(spacing_mm))
 
 
 def full_size(
@@ -116,20 +116,21 @@ def line_of(row: Row) -> str:
     return f"patient {row['patient']}, {row['situation']}: {row['answer']}, {shown}"
 
 
-def write_report(rows: list[Row], folder: Path) -> None:
+def write_report(rows: list[Row], folder: Path, spacing_mm: float) -> None:
     """Writes a row per scan, and a page with a row per situation."""
     folder.mkdir(parents=True, exist_ok=True)
     write_rows([{name: row.get(name, "") for name in COLUMNS} for row in rows], folder / f"{NAME}.csv")
     with atomic_path(folder / f"{NAME}.md") as path:
-        path.write_text(page(rows), encoding="utf-8")
+        path.write_text(page(rows, spacing_mm), encoding="utf-8")
 
 
-def page(rows: list[Row]) -> str:
+def page(rows: list[Row], spacing_mm: float) -> str:
     """A table: n, how many were refused, and mean and SD of F1 and Dice of the others."""
     lines = [
         "# Teeth where a scan is unlike the usual one",
         "",
-        "Simulated patients without metal, one scan of each in every situation (`dental_situations.py`).",
+        "Simulated patients without metal, one scan of each in every situation, by `dental_situations.py`;",
+        f"voxels of {spacing_mm:g} mm where the situation does not say otherwise.",
         "F1 counts teeth that are where their number says; Dice is the mean over the found teeth of a scan.",
         "",
         "| situation | n | refused | no tooth found | F1, mean (SD) | Dice, mean (SD) |",
