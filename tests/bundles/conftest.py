@@ -118,7 +118,7 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     smoke = block.get("smoke", {})
     table = simulate(folder, scratch / "cases", smoke.get("cases", CASES), 0, **smoke.get("simulate", {}))
     (scratch / "inputs").mkdir()
-    for case in table[:INPUTS]:
+    for case in table[: smoke.get("inputs", INPUTS)]:
         shutil.copy(scratch / "cases" / case["image"], scratch / "inputs")
     return Subject(folder, request.param, scratch / "cases", scratch / "inputs", scratch)
 
