@@ -205,14 +205,15 @@ def test_label_values_run_in_the_order_of_fdi_numbers() -> None:
 
 
 def test_what_is_no_denser_than_bone_is_no_tooth_unless_metal_is_near() -> None:
-    inferer, inside = TeethInferer(), np.zeros((6, 6, 6), bool)
+    inferer, inside = TeethInferer(patch_mm=2.0), np.zeros((6, 6, 6), bool)
     inside[2:4, 2:4, 2:4] = True
     bone, tooth = np.full(inside.shape, 2.1, np.float32), np.where(inside, 2.9, 1.4).astype(np.float32)
     near_metal = bone.copy()
     near_metal[0, 0, 0] = 5.0
-    assert not inferer._dense(bone, inside)
-    assert inferer._dense(tooth, inside) and inferer._dense(near_metal, inside)
-    assert TeethInferer(least_hu=0)._dense(bone, inside)
+    assert not inferer._is_tooth(bone, inside)
+    assert not TeethInferer(patch_mm=0.3)._is_tooth(tooth, inside)  # a speck
+    assert inferer._is_tooth(tooth, inside) and inferer._is_tooth(near_metal, inside)
+    assert TeethInferer(patch_mm=2.0, least_hu=0)._is_tooth(bone, inside)
 
 
 def test_a_tooth_that_was_none_is_missing_and_a_reading_without_any_is_refused(

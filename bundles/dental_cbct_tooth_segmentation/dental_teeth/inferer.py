@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 NOTHING = -10.0  # logit outside a patch
 LEAST_HU = 1300.0  # dentine and enamel; cortical bone has about 1200
 METAL_HU = 3500.0
+LEAST_MM3 = 40.0  # less is no tooth, or the rim of one that the field of view cuts
 
 
 class TeethInferer(Inferer):
@@ -101,17 +102,17 @@ class TeethInferer(Inferer):
                 greys = [cut(scan, affine, patch, device=device) for patch in patches]
                 answers = self._logits(greys, patches, batch, networks)
                 for (_, tooth), patch, grey, logits in zip(batch, patches, greys, answers, strict=True):
-                    if self._dense(grey.cpu().numpy(), logits > 0):
+                    if self._is_tooth(grey.cpu().numpy(), logits > 0):
                         merged.add(label_of(tooth.code), patch, logits)
                     else:
                         no_teeth.add(tooth.code)
                 logger.debug("%d of %d teeth segmented", min(first + len(batch), len(teeth)), len(teeth))
         return torch.from_numpy(merged.labels).to(device), without(reading, no_teeth)
 
-    def _dense(self, grey: NDArray[np.float32], inside: NDArray[np.bool_]) -> bool:
-        """Whether what was outlined is as dense as teeth, or so near metal that nobody can tell."""
-        if not inside.any():
-            return True
+    def _is_tooth(self, grey: NDArray[np.float32], inside: NDArray[np.bool_]) -> bool:
+        """Whether what was outlined is a tooth's size and as dense, or so near metal that nobody can tell."""
+        if inside.sum() * self.patch_mm**3 < LEAST_MM3:
+            return False
         return bool(hu_of(grey[inside].mean()) >= self.least_hu or hu_of(grey.max()) >= METAL_HU)
 
     def _logits(
