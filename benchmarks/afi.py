@@ -16,7 +16,7 @@ from afi_outlines import outline_rows, outlined_twice, write_outlines
 from afi_report import write_report
 from afi_variants import BUNDLE, SWITCHES, TRUTH, VARIANTS, overrides
 from named_weights import SHIPPED
-from trained_runs import listed
+from trained_runs import chosen_runs, listed
 
 from amniotic_fluid.cases import training_cases  # found since afi_variants is
 from medbundles.zoo.workflows import TRAIN, read_config, run_workflow
@@ -85,7 +85,7 @@ def measure(
         knobs: of the bundle: frame_size, mirror, device, amp.
     """
     bench, folder = Bench(knobs), Path(work).resolve()
-    chosen = list(dict.fromkeys([*_chosen(runs, folder, TRUTH), TRUTH]))
+    chosen = list(dict.fromkeys([*chosen_runs(runs, folder, TRUTH), TRUTH]))
     cases = named_cases(dataset_dir, split, limit)
     logger.info("runs: %s", ", ".join(chosen))
     write_report([row for run in chosen for row in measured(run, cases, folder, bench)], Path(out))
@@ -114,7 +114,7 @@ def outlines(
         knobs: of the bundle: frame_size, mirror, device, amp.
     """
     bench, folder = Bench(knobs), Path(work).resolve()
-    methods = {run: methods_of(run, folder, bench) for run in _chosen(runs, folder)}
+    methods = {run: methods_of(run, folder, bench) for run in chosen_runs(runs, folder)}
     rows = []
     cases = outlined_twice(dataset_dir, first, second)
     for number, (name, both) in enumerate(cases.items(), start=1):
@@ -122,15 +122,6 @@ def outlines(
         logger.info("%d of %d, %s", number, len(cases), name)
     write_outlines(rows, Path(out))
     logger.info("tables in %s", out)
-
-
-def _chosen(runs: str | Sequence[str], folder: Path, *known: str) -> list[str]:
-    """The runs that were asked for, or all that there are."""
-    found = sorted(path.name for path in folder.glob("seed_*") if path.is_dir())
-    chosen = listed(runs, (*found, SHIPPED, *known)) if runs else found
-    if not chosen:
-        raise SystemExit(f"no run in {folder}: train first, or give --runs {SHIPPED}")
-    return chosen
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ import fire
 from brats_measure import bench, measured, named_cases
 from brats_report import write_report
 from brats_variants import BUNDLE, IMPUTERS, SEGMENTERS, overrides, stage_of
-from named_weights import SHIPPED
-from trained_runs import listed
+from trained_runs import chosen_runs, listed
 
 from brats_collagan.cases import training_cases  # found since brats_variants is
 from medbundles.zoo.workflows import TRAIN, read_config, run_workflow
@@ -93,10 +92,7 @@ def measure(
         knobs: of train.json: spacing_mm, window, overlap, batch_slices, device, amp.
     """
     tools, folder = bench(knobs), Path(work).resolve()
-    found = sorted(path.name for path in folder.glob("seed_*") if path.is_dir())
-    chosen = listed(runs, (*found, SHIPPED)) if runs else found
-    if not chosen:
-        raise SystemExit(f"no run in {folder}: train first, or give --runs {SHIPPED}")
+    chosen = chosen_runs(runs, folder)
     cases = named_cases(dataset_dir, split, limit)
     logger.info("%d cases, runs: %s", len(cases), ", ".join(chosen))
     rows = [row for run in chosen for part in measured(run, cases, folder, tools) for row in part]

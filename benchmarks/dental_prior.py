@@ -26,8 +26,7 @@ from dental_variants import (
     overrides,
     stage_of,
 )
-from named_weights import SHIPPED
-from trained_runs import listed
+from trained_runs import chosen_runs, listed
 
 from dental_teeth.cases import training_cases  # found since dental_variants is
 from medbundles.zoo.workflows import TRAIN, read_config, run_workflow
@@ -106,10 +105,7 @@ def measure(
         knobs: of the bundle: patch, patch_mm, least_score, batch_teeth, device, amp.
     """
     tools, folder = bench(knobs), Path(work).resolve()
-    found = sorted(path.name for path in folder.glob("seed_*") if path.is_dir())
-    chosen = listed(runs, (*found, SHIPPED)) if runs else found
-    if not chosen:
-        raise SystemExit(f"no run in {folder}: train first, or give --runs {SHIPPED}")
+    chosen = chosen_runs(runs, folder)
     cases = named_cases(dataset_dir, split, limit, scanner)
     logger.info("%d cases, runs: %s", len(cases), ", ".join(chosen))
     rows = [row for run in chosen for part in measured(run, cases, folder, tools) for row in part]

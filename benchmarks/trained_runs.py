@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from named_weights import SHIPPED
+
 
 def run_name(seed: int) -> str:
     """The folder of a seed."""
@@ -36,3 +38,12 @@ def listed(names: str | Sequence[str], known: Sequence[str]) -> list[str]:
     if unknown := [name for name in found if name not in known]:
         raise SystemExit(f"'{unknown[0]}' is not one of {', '.join(known)}")
     return found
+
+
+def chosen_runs(runs: str | Sequence[str], folder: Path, *known: str) -> list[str]:
+    """The runs that were asked for: folders in `folder`, or names known besides; all folders unless given."""
+    found = sorted(path.name for path in folder.glob("seed_*") if path.is_dir())
+    chosen = listed(runs, (*found, SHIPPED, *known)) if runs else found
+    if not chosen:
+        raise SystemExit(f"no run in {folder}: train first, or give --runs {SHIPPED}")
+    return chosen

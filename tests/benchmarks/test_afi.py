@@ -27,8 +27,9 @@ from afi_variants import BUNDLE, SWITCHES, VARIANTS, load_network, overrides, sw
 from amniotic_fluid.cases import OTHER, SIMULATED, find_cases
 from amniotic_fluid.measure import DEEPEST
 from amniotic_fluid.pockets import RULES
-from amniotic_fluid.simulator import OTHER_NAME, write_cases, write_table
+from amniotic_fluid.simulator import DOTTED_NAME, OTHER_NAME, write_cases
 from medbundles.config_keys import checked
+from medbundles.datasets.simulated import write_table
 from medbundles.ellipse import Ellipse
 from medbundles.evaluation import MEASURED, TRUE
 from medbundles.weights import write_tensors
@@ -57,7 +58,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for entry in entries[4:]
     ]
     entries[8]["patient"] = "simulated_0_0003"  # which falls into the validation part
-    write_table(folder, 0, entries + twins)
+    write_table(folder, DOTTED_NAME, 0, entries + twins)
     return folder
 
 

@@ -17,10 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bundles" / "dental_cbct_toot
 
 from dental_teeth.cases import evaluation_cases, evenly, find_cases, part_of, training_cases
 from dental_teeth.labels import LoadScand, LoadTeethLabelsd
-from dental_teeth.simulator import _write_case, draw_plan, write_cases, write_table
+from dental_teeth.simulator import DOTTED_NAME, _write_case, draw_plan, write_cases
 from dental_teeth.teeth import FDI_CODES
 from medbundles.checks import DatasetError, GridError, InputError
 from medbundles.datasets import simulated, toothfairy
+from medbundles.datasets.simulated import write_table
 from medbundles.images import upright_affine
 from medbundles.transforms import LoadImageCheckedd
 
@@ -34,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     cases = [_write_case(place, index, 0, spacing_mm=COARSE) for index in range(5)]
     cases.append(_write_case(place, 0, 0, spacing_mm=COARSE, scanner="other"))
-    write_table(place, 0, cases)
+    write_table(place, DOTTED_NAME, 0, cases)
     return place
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,8 @@ def training_cases(
     """The training split of a folder plus that of simulated frames, made first if there are fewer."""
     cases = find_cases(dataset_dir, "train")
     if simulated_cases > 0:
-        folder = Path(simulated_dir)
-        if not (folder / simulated.TABLE).exists() or len(simulated.load(folder)[0]) < simulated_cases:
-            logger.info("simulating %d frames in %s", simulated_cases, folder)
-            write_cases(folder, simulated_cases, seed)
-        more = [_entry(case) for case in simulated.load(folder)[0][:simulated_cases]]
+        found = simulated.made(simulated_dir, simulated_cases, partial(write_cases, seed=seed))
+        more = [_entry(case) for case in found]
         known = {case["name"] for case in cases}
         cases += [case for case in more if part_of(case) == "train" and case["name"] not in known]
     return cases

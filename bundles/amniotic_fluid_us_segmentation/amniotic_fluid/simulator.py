@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from amniotic_fluid.measure import DEEPEST
-from medbundles import __version__
-from medbundles.datasets.simulated import TABLE
+from medbundles.datasets.simulated import write_table
 from medbundles.errors import InputError
-from medbundles.io import atomic_path, write_image
+from medbundles.io import write_image
 from medbundles.simulators.ultrasound import render
 from medbundles.simulators.ultrasound_examination import QUADRANTS
 from medbundles.simulators.ultrasound_fluid import FluidFrame, quadrants
@@ -50,16 +47,8 @@ def write_cases(folder: str | Path, n: int, seed: int, *, renderer: str = "train
     cases: list[dict[str, Any]] = []
     for patient in tqdm(range(-(-n // QUADRANTS)), unit="patient", disable=None):
         cases += write_patient(folder, patient, seed, renderer=renderer, most=n - len(cases))
-    write_table(folder, seed, cases)
+    write_table(folder, DOTTED_NAME, seed, cases)
     return cases
-
-
-def write_table(folder: str | Path, seed: int, cases: Iterable[dict[str, Any]]) -> None:
-    """Writes `cases.json`, sorted by name, from the entries of frames; needed by all who read the folder."""
-    cases = sorted(cases, key=lambda case: str(case["name"]))
-    content = {"simulator": DOTTED_NAME, "version": __version__, "seed": seed, "cases": cases}
-    with atomic_path(Path(folder) / TABLE) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def write_patient(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from brats_collagan.simulator import write_cases
@@ -15,8 +14,6 @@ from medbundles.datasets.discovery import load_all
 from medbundles.datasets.split import split_by_group
 from medbundles.multicontrast import OurLabelsd
 from medbundles.transforms import LoadImageCheckedd
-
-logger = logging.getLogger(__name__)
 
 LAYOUTS = ("brats", "msd", "simulated")
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -66,11 +63,8 @@ def training_cases(
     """The training split of a folder plus simulated cases, which are made first if they are not there yet."""
     cases = find_cases(dataset_dir, "train", labelled=labelled)
     if simulated_cases > 0:
-        folder = Path(simulated_dir)
-        if not (folder / simulated.TABLE).exists() or len(simulated.load(folder)[0]) < simulated_cases:
-            logger.info("simulating %d patients in %s", simulated_cases, folder)
-            write_cases(folder, simulated_cases, seed, spacing_mm=simulated_spacing_mm)
-        cases += [_entry(case) for case in simulated.load(folder)[0][:simulated_cases]]
+        write = partial(write_cases, seed=seed, spacing_mm=simulated_spacing_mm)
+        cases += [_entry(case) for case in simulated.made(simulated_dir, simulated_cases, write)]
     return cases
 
 

@@ -1,15 +1,13 @@
 """Simulated patients with brain tumours, all contrasts in one file, with exact labels and volumes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from medbundles import __version__
-from medbundles.datasets.simulated import TABLE
-from medbundles.io import atomic_path, write_image
+from medbundles.datasets.simulated import write_table
+from medbundles.io import write_image
 from medbundles.regions import region_measurements
 from medbundles.simulators.brain import subject
 from medbundles.volume_order import DECATHLON_ORDER
@@ -39,9 +37,7 @@ def write_cases(
         (folder / part).mkdir(parents=True, exist_ok=True)
     numbers = tqdm(range(n), unit="patient", disable=None)
     cases = [_write_case(folder, index, seed, float(spacing_mm), device) for index in numbers]
-    content = {"simulator": DOTTED_NAME, "version": __version__, "seed": seed, "cases": cases}
-    with atomic_path(folder / TABLE) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_table(folder, DOTTED_NAME, seed, cases)
     return cases
 
 

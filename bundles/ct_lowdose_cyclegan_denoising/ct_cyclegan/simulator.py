@@ -1,6 +1,5 @@
 """Simulated low-dose slices of beating hearts with their noise-free truth."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from tqdm import tqdm
 
 from ct_cyclegan.anatomy import Slice
 from ct_cyclegan.scans import scan
-from medbundles import __version__
-from medbundles.datasets.simulated import TABLE
+from medbundles.datasets.simulated import write_table
 from medbundles.image_quality import body_mask
 from medbundles.images import upright_affine
-from medbundles.io import atomic_path, write_image
+from medbundles.io import write_image
 from medbundles.simulators import ct
 from medbundles.simulators.ct_chest import chest_slice
 
@@ -38,9 +36,7 @@ def write_cases(folder: str | Path, n: int, seed: int) -> list[dict[str, Any]]:
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     cases = [_write_case(folder, index, seed) for index in tqdm(range(n), unit="slice", disable=None)]
-    content = {"simulator": DOTTED_NAME, "version": __version__, "seed": seed, "cases": cases}
-    with atomic_path(folder / TABLE) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_table(folder, DOTTED_NAME, seed, cases)
     return cases
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from dental_teeth.labels import CTOOTH, SIMULATED, TOOTHFAIRY
@@ -15,8 +14,6 @@ from medbundles.datasets import ctooth, simulated
 from medbundles.datasets.discovery import load_all
 from medbundles.datasets.records import Case
 from medbundles.datasets.split import split_of
-
-logger = logging.getLogger(__name__)
 
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 SPLIT_SEED = 3633  # with it five simulated patients of seed 0, 1 or 2 are enough for all three parts
@@ -69,11 +66,8 @@ def training_cases(
     """The training split of a folder plus that of simulated cases, made first if there are fewer."""
     cases = find_cases(dataset_dir, "train")
     if simulated_cases > 0:
-        folder = Path(simulated_dir)
-        if not (folder / simulated.TABLE).exists() or len(simulated.load(folder)[0]) < simulated_cases:
-            logger.info("simulating %d scans in %s", simulated_cases, folder)
-            write_cases(folder, simulated_cases, seed, spacing_mm=simulated_spacing_mm)
-        more = [_entry(case) for case in simulated.load(folder)[0][:simulated_cases]]
+        write = partial(write_cases, seed=seed, spacing_mm=simulated_spacing_mm)
+        more = [_entry(case) for case in simulated.made(simulated_dir, simulated_cases, write)]
         known = {case["subject"] for case in cases}
         cases += [
             case for case in more if part_of(case["subject"]) == "train" and case["subject"] not in known

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dental_teeth.teeth import FDI_CODES
-from medbundles import __version__
-from medbundles.datasets.simulated import TABLE
+from medbundles.datasets.simulated import write_table
 from medbundles.errors import InputError
 from medbundles.io import atomic_path, write_image
 from medbundles.simulators import cbct
@@ -117,16 +115,8 @@ def write_cases(
     numbers = tqdm(range(n), unit="scan", disable=None)
     options = {"spacing_mm": float(spacing_mm), "device": device, "metal": metal, "scanner": scanner}
     cases = [_write_case(Path(folder), index, seed, **options) for index in numbers]
-    write_table(folder, seed, cases)
+    write_table(folder, DOTTED_NAME, seed, cases)
     return cases
-
-
-def write_table(folder: str | Path, seed: int, cases: Iterable[dict[str, Any]]) -> None:
-    """Writes `cases.json`, sorted by name, from the entries of cases; needed by all who read the folder."""
-    cases = sorted(cases, key=lambda case: str(case["name"]))
-    content = {"simulator": DOTTED_NAME, "version": __version__, "seed": seed, "cases": cases}
-    with atomic_path(Path(folder) / TABLE) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_case(

@@ -1,8 +1,7 @@
 """Which images a workflow sees, and the label map that each of them carries."""
 
-import logging
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from medbundles.datasets.discovery import load_all
 from medbundles.datasets.split import split_by_group
 from medbundles.ellipse import Ellipse
 from medbundles.io import read_image
-
-logger = logging.getLogger(__name__)
 
 SHARES = {"train": 0.70, "validation": 0.08, "test": 0.22}
 # A fifth of the real heads are of the first trimester and look unlike the rest: they are shown more often.
@@ -61,11 +58,8 @@ def training_cases(
     cases = find_cases(dataset_dir, "train")
     cases += early_heads(cases) * (EARLY_HEAD_SHOWN - 1)
     if simulated_cases > 0:
-        folder = Path(simulated_dir)
-        if not (folder / simulated.TABLE).exists() or len(simulated.load(folder)[0]) < simulated_cases:
-            logger.info("simulating %d cases in %s", simulated_cases, folder)
-            write_cases(folder, simulated_cases, seed)
-        cases += [_entry(case) for case in simulated.load(folder)[0][:simulated_cases]]
+        found = simulated.made(simulated_dir, simulated_cases, partial(write_cases, seed=seed))
+        cases += [_entry(case) for case in found]
     return cases
 
 

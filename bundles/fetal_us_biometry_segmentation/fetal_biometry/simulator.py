@@ -1,15 +1,13 @@
 """Simulated frames of this bundle's anatomy with complete labels and exactly known circumferences."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from medbundles import __version__
-from medbundles.datasets.simulated import TABLE
-from medbundles.io import atomic_path, write_image
+from medbundles.datasets.simulated import write_table
+from medbundles.io import write_image
 from medbundles.simulators.ultrasound_scenes import STANDARD, Frame, simulate_abdomen, simulate_head
 
 DOTTED_NAME = "fetal_biometry.simulator.write_cases"
@@ -39,9 +37,7 @@ def write_cases(folder: str | Path, n: int, seed: int) -> list[dict[str, Any]]:
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     cases = [_write_case(folder, index, seed) for index in tqdm(range(n), unit="frame", disable=None)]
-    content = {"simulator": DOTTED_NAME, "version": __version__, "seed": seed, "cases": cases}
-    with atomic_path(folder / TABLE) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_table(folder, DOTTED_NAME, seed, cases)
     return cases
 
 

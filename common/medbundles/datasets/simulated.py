@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+from medbundles import __version__
 from medbundles.checks import DatasetError
 from medbundles.datasets import brats
 from medbundles.datasets.records import Case, LoadReport
+from medbundles.io import atomic_path
+
+logger = logging.getLogger(__name__)
 
 TABLE = "cases.json"
+
+
+def write_table(folder: str | Path, simulator: str, seed: int, cases: Iterable[dict[str, Any]]) -> None:
+    """Writes `cases.json`, which all who read the folder need, sorted by name.
+
+    Args:
+        folder: of the simulated cases.
+        simulator: dotted name of what made them.
+        seed: of all of them.
+        cases: their entries, with paths relative to the folder.
+    """
+    cases = sorted(cases, key=lambda case: str(case["name"]))
+    content = {"simulator": simulator, "version": __version__, "seed": seed, "cases": cases}
+    with atomic_path(Path(folder) / TABLE) as path:
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def made(folder: str | Path, count: int, write: Callable[[Path, int], Any]) -> list[Case]:
+    """Returns the first `count` cases of a folder; if there are fewer, `write(folder, count)` makes them."""
+    folder = Path(folder)
+    if not (folder / TABLE).exists() or len(load(folder)[0]) < count:
+        logger.info("simulating %d cases in %s", count, folder)
+        write(folder, count)
+    return load(folder)[0][:count]
 
 
 def load(root: str | Path) -> tuple[list[Case], LoadReport]:

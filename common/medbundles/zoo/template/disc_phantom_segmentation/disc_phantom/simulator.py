@@ -1,16 +1,14 @@
 """Simulated images of one bright ellipse in noise, whose outline and area are exactly known."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medbundles import __version__
-from medbundles.datasets.simulated import TABLE
+from medbundles.datasets.simulated import write_table
 from medbundles.ellipse import Ellipse
-from medbundles.io import atomic_path, write_image
+from medbundles.io import write_image
 
 DOTTED_NAME = "disc_phantom.simulator.write_cases"
 SHAPE = (96, 80)
@@ -25,9 +23,7 @@ def write_cases(folder: str | Path, n: int, seed: int) -> list[dict[str, Any]]:
     """
     folder = Path(folder)
     cases = [_write_case(folder, index, seed) for index in range(n)]
-    content = {"simulator": DOTTED_NAME, "version": __version__, "seed": seed, "cases": cases}
-    with atomic_path(folder / TABLE) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_table(folder, DOTTED_NAME, seed, cases)
     return cases
 
 
