@@ -113,6 +113,10 @@ class DeviceError(InputError):
     """The device does not exist on this machine."""
 
 
+class MemoryLimitError(InputError):
+    """The memory that may be used is not enough for the smallest step of the work."""
+
+
 class PackageError(InputError):
     """A package that only some tasks need is not installed."""
 

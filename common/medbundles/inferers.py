@@ -8,30 +8,38 @@ from typing import Any
 
 import torch
 from monai.data import MetaTensor
-from monai.inferers import Inferer, SimpleInferer, SlidingWindowInferer
+from monai.inferers import Inferer, SimpleInferer
 
+from medbundles.modes import BALANCED, EXACT, FAST, known_mode
+from medbundles.precision import answers_alike, autocast_dtype
+from medbundles.window_inferer import WindowInferer
 
-def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """Returns bfloat16 where the device computes it, else None (stay in float32)."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    return torch.bfloat16 if device.type == "cpu" else None
+__all__ = ["AutocastInferer", "MirrorInferer", "SlicewiseInferer", "WindowInferer"]
 
 
 class AutocastInferer(Inferer):
     """Runs another inferer in bfloat16 where the input's device can; the answer is always float32.
 
     bfloat16 keeps the exponent range of float32, hence no loss scaling and no overflow to guard against.
+    A network whose answer it changes, on the middle of the first input, is run in float32.
+
+    Args:
+        inferer: the inferer to run; MONAI's `SimpleInferer` unless given.
+        amp: allow bfloat16 at all.
+        mode: `exact` does not.
     """
 
-    def __init__(self, inferer: Inferer | None = None, amp: bool = True) -> None:
+    def __init__(self, inferer: Inferer | None = None, amp: bool = True, mode: str = BALANCED) -> None:
         super().__init__()
         self.inferer = SimpleInferer() if inferer is None else inferer
-        self.amp = amp
+        self.amp = bool(amp) and known_mode(mode) != EXACT
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
         """Returns the wrapped inferer's answer, floating tensors in float32."""
         dtype = autocast_dtype(inputs.device) if self.amp else None
+        if dtype is not None:
+            seen = self.inferer.a_part(inputs) if isinstance(self.inferer, SlicewiseInferer) else inputs
+            dtype = dtype if answers_alike(network, seen, dtype) else None
         with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype is not None):
             return _to_float32(self.inferer(inputs, network, *args, **kwargs))
 
@@ -45,12 +53,16 @@ class MirrorInferer(Inferer):
     Args:
         inferer: the inferer to run on every mirror image.
         dims: spatial axes that may be mirrored (0 is x); every combination is used, 2**n passes for n axes.
+        mode: `fast` mirrors nothing.
     """
 
-    def __init__(self, inferer: Inferer | None = None, dims: Sequence[int] | int = (0,)) -> None:
+    def __init__(
+        self, inferer: Inferer | None = None, dims: Sequence[int] | int = (0,), mode: str = BALANCED
+    ) -> None:
         super().__init__()
         self.inferer = SimpleInferer() if inferer is None else inferer
-        self.dims = (dims,) if isinstance(dims, int) else tuple(dims)
+        dims = (dims,) if isinstance(dims, int) else tuple(dims)
+        self.dims = () if known_mode(mode) == FAST else dims
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Returns the mean over all mirror images, in the orientation of the input."""
@@ -71,14 +83,26 @@ class SlicewiseInferer(Inferer):
         batch_slices: slices in one pass; fewer need less memory.
         window: pixels a side of a window; None takes the slices whole.
         overlap: share of a window that it has in common with the next.
+        mode: of the windows, see `WindowInferer`.
     """
 
-    def __init__(self, batch_slices: int = 4, window: int | None = None, overlap: float = 0.25) -> None:
+    def __init__(
+        self,
+        batch_slices: int = 4,
+        window: int | None = None,
+        overlap: float = 0.25,
+        mode: str = BALANCED,
+    ) -> None:
         super().__init__()
         self.batch_slices, self.window, self.overlap = max(1, int(batch_slices)), window, overlap
         self.inferer: Inferer = SimpleInferer()
         if window is not None:
-            self.inferer = SlidingWindowInferer((window, window), 1, overlap, mode="gaussian")
+            self.inferer = WindowInferer((window, window), overlap, mode)
+
+    @staticmethod
+    def a_part(inputs: torch.Tensor) -> torch.Tensor:
+        """What a network sees of slices (B, C, x, y, n), or of frames (B, C, x, y): one frame."""
+        return inputs if inputs.ndim == 4 else inputs[..., inputs.shape[-1] // 2]
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Returns the network's answer for slices (B, C, x, y, n), or for frames (B, C, x, y).

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from monai.inferers import Inferer, SlidingWindowInferer
+from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from brats_collagan.collagan import CollaGenerator, impute
 from brats_collagan.segmenter import Segmenter
-from medbundles.inferers import MirrorInferer, SlicewiseInferer
+from medbundles.inferers import MirrorInferer, SlicewiseInferer, WindowInferer
+from medbundles.modes import BALANCED
 from medbundles.weights import unwrapped
 
 CLASSES = 4
@@ -57,6 +58,8 @@ class CollaInferer(Inferer):
         batch_slices: slices that are imputed at once.
         mirror: average over the brain and its mirror image; twice the time.
         impute_only: leave the segmentation out; its margins are then those of background.
+        mode: `fast`, `balanced` or `exact`, see `medbundles.modes`.
+        memory_limit: of the process, in GB, see `WindowInferer`.
     """
 
     def __init__(
@@ -67,10 +70,13 @@ class CollaInferer(Inferer):
         *,
         mirror: bool = False,
         impute_only: bool = False,
+        mode: str = BALANCED,
+        memory_limit: float | None = None,
     ) -> None:
         super().__init__()
         self.window = None if window is None else tuple(int(n) for n in window)
         self.overlap, self.mirror, self.impute_only = float(overlap), bool(mirror), bool(impute_only)
+        self.mode, self.memory_limit = mode, memory_limit
         self.slicewise = SlicewiseInferer(batch_slices)
 
     def __call__(self, inputs: Tensor, network: nn.Module) -> Tensor:
@@ -85,8 +91,8 @@ class CollaInferer(Inferer):
 
     def _segmenting(self, size: Sequence[int]) -> Inferer:
         window = size if self.window is None else [min(n, w) for n, w in zip(size, self.window, strict=True)]
-        sliding = SlidingWindowInferer(window, 1, self.overlap, mode="gaussian")
-        return MirrorInferer(sliding, dims=[0]) if self.mirror else sliding
+        sliding = WindowInferer(window, self.overlap, self.mode, memory_limit=self.memory_limit)
+        return MirrorInferer(sliding, dims=[0], mode=self.mode) if self.mirror else sliding
 
 
 def present(volume: Tensor) -> list[bool]:

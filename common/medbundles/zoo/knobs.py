@@ -17,6 +17,8 @@ MEANINGS = {
     "output_dir": "where results go",
     "device": "auto (cuda, else mps, else cpu), or cpu, cuda, cuda:1, mps",
     "amp": "bfloat16 where the device can: faster, nearly the same result",
+    "mode": "fast, balanced or exact: speed against fidelity; see the card for what each costs",
+    "memory_limit": "GB that the process may hold; what would exceed it lies on disk; not set: no limit",
     "seed": "every random number follows from it",
     "overwrite": "compute again what is already there",
     "progress": "show a bar over the cases, on a terminal",

@@ -1,0 +1,95 @@
+"""bfloat16 where the processor computes it and the network answers the same: looked at once per network."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 0.05  # of an answer's spread; trained networks differ by 0.002 to 0.02
+SAMPLE = 96  # voxels or pixels a side that are looked at
+MULTIPLE = 32  # of which a side of the sample is one, so that every network can halve it
+
+Network = Callable[..., Tensor]
+
+_found: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """Returns bfloat16 where the device computes it, else None (stay in float32)."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    return torch.bfloat16 if device.type == "cpu" else None
+
+
+def answers_alike(network: Network, inputs: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a network answers in a reduced precision what it answers in float32, on the middle of an input.
+
+    It is tried once per network; an input on which nothing can be told (all of it the same, or too small
+    for the network) decides nothing and counts as yes.
+
+    Args:
+        network: any callable; only modules in evaluation are tried.
+        inputs: batch, channels, then the axes of a frame or volume.
+        dtype: the reduced precision.
+    """
+    if not isinstance(network, nn.Module) or network.training:
+        return True
+    if network in _found:
+        return _found[network]
+    difference = precision_loss(network, sample_of(inputs), dtype)
+    if difference is None:
+        return True
+    alike = difference <= TOLERANCE
+    logger.log(
+        logging.DEBUG if alike else logging.WARNING,
+        "%s differs from float32 by %.2g of the answer's spread: %s",
+        dtype,
+        difference,
+        "used" if alike else "float32 is used",
+    )
+    _found[network] = alike
+    return alike
+
+
+def precision_loss(network: nn.Module, sample: Tensor, dtype: torch.dtype) -> float | None:
+    """How far answers in a reduced precision are from float32: root mean square, in standard deviations.
+
+    Returns:
+        The largest of all channels, or None where nothing can be told.
+    """
+    if not sample.numel() or sample.amin() == sample.amax():
+        return None
+    kind = sample.device.type
+    try:
+        with torch.inference_mode():
+            with torch.autocast(kind, enabled=False):
+                full = network(sample)
+            with torch.autocast(kind, dtype=dtype):
+                reduced = network(sample)
+    except (RuntimeError, ValueError) as error:  # the real input will tell what is wrong, if anything is
+        logger.debug("precision not tried on %s: %s", tuple(sample.shape), error)
+        return None
+    if not isinstance(full, Tensor) or not full.is_floating_point():
+        return None
+    full, reduced = (answer.float().transpose(0, 1).flatten(1) for answer in (full, reduced))
+    spread = full.std(1)
+    known = spread > 0
+    if not known.any():
+        return None
+    distance = (full - reduced).square().mean(1).sqrt()
+    return float((distance[known] / spread[known]).max())
+
+
+def sample_of(inputs: Tensor) -> Tensor:
+    """The middle of the first item of a batch, of sides that networks can halve several times."""
+    middle = inputs.as_subclass(Tensor)[:1]
+    for axis, size in enumerate(inputs.shape[2:], start=2):
+        length = min(SAMPLE, size - size % MULTIPLE) if size >= MULTIPLE else size
+        middle = middle.narrow(axis, (size - length) // 2, length)
+    return middle
