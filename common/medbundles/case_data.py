@@ -6,8 +6,9 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from torch.utils.data import DataLoader
 
 from medbundles import io
 from medbundles.checks import root_input_error
+from medbundles.pipeline import read_ahead
+from medbundles.profiling import Profile
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ class CaseDataset(Dataset):
     def __init__(self, data: Sequence[Mapping[str, Any]], transform: Callable | None = None) -> None:
         super().__init__(data, transform)
         self.done: set[str] = set()  # inputs that are not to be read again
+        self.profile = Profile()
         self._names: list[str] = []
 
     @property
@@ -52,17 +56,29 @@ class CaseDataset(Dataset):
         started = time.monotonic()
         try:
             item = {**self.data[index], **item, "warnings": []}
-            item = item if self.transform is None else self.transform(item)
+            item = self.profile.run(self.transform, item, "read")
         except Exception as error:  # whatever is wrong with one case must not stop the others
             item["failure"] = failure_text(error, source)
         return {**item, "read_seconds": time.monotonic() - started}
 
 
 class CaseLoader(DataLoader):
-    """A DataLoader that hands over one case at a time, as the dictionary that the dataset made."""
+    """A DataLoader that hands over one case at a time, as the dictionary that the dataset made.
+
+    The next case is read meanwhile: by other processes if there are any, else by a thread.
+
+    Attributes:
+        lock: held while the thread reads.
+    """
 
     def __init__(self, dataset: Dataset, num_workers: int = 0) -> None:
         super().__init__(dataset, batch_size=1, num_workers=num_workers, collate_fn=_only)
+        self.lock = Lock()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yields the cases in their order."""
+        cases = super().__iter__()
+        return cases if self.num_workers else read_ahead(cases, self.lock)
 
 
 def input_name(case: Mapping[str, Any]) -> str:

@@ -7,7 +7,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from medbundles.fingerprints import options_hash, weights_hash
 from medbundles.inferers import AutocastInferer
 from medbundles.io import remove
 from medbundles.metadata import bundle_info
+from medbundles.pipeline import Behind
+from medbundles.profiling import Profile
 from medbundles.reports import case_result, read_report, write_report
 
 __all__ = ["CaseDataset", "CaseEvaluator", "CaseLoader", "exit_status"]
@@ -49,6 +53,9 @@ class CaseEvaluator(SupervisedEvaluator):
         overwrite: compute again what is there.
         progress: show a progress bar over the cases, on a terminal.
         amp: bfloat16 where the device can.
+        write_behind: finish and write a case while the network works on the next; handlers then get no
+            output of an iteration, only the report.
+        profile: time every part of the work; the run ends with a table and writes `profile.json`.
         kwargs: as for MONAI's `SupervisedEvaluator`: `inferer`, `postprocessing`, `val_handlers`, ...
 
     Attributes:
@@ -68,6 +75,8 @@ class CaseEvaluator(SupervisedEvaluator):
         progress: bool = True,
         postprocessing: Callable | None = None,
         amp: bool = False,
+        write_behind: bool = False,
+        profile: bool = False,
         **kwargs: Any,
     ) -> None:
         device = choose_device(device)
@@ -79,7 +88,10 @@ class CaseEvaluator(SupervisedEvaluator):
         info = bundle_info(metadata)
         self.run_info = {"bundle": info.name, "version": info.version, "device": str(device)}
         self.cases: list[dict[str, Any]] = []
+        self.profile = Profile(profile)
+        self._behind = Behind() if write_behind else None
         self.add_event_handler(Events.STARTED, self._begin)
+        self.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: self._wait())
         self.add_event_handler(Events.COMPLETED, self._end)
 
     @property
@@ -106,6 +118,7 @@ class CaseEvaluator(SupervisedEvaluator):
         same = all(report.get(key) == self._header[key] for key in SAME)
         finished = {name for name, case in self._earlier.items() if self._is_finished(case)}
         dataset.done = finished if same and not self.overwrite else set()
+        dataset.profile = self.profile
         # disable=None: silent unless the output is a terminal
         self._bar = tqdm(total=len(dataset), unit="case", disable=None if self.progress else True)
         logger.info("%d cases on %s", len(dataset), describe_device(self.state.device))
@@ -127,30 +140,38 @@ class CaseEvaluator(SupervisedEvaluator):
         """Computes one case and records it; returns its data dictionary, or nothing if there is none."""
         if "input" not in batchdata:
             raise TypeError("CaseEvaluator takes its cases from a CaseLoader over a CaseDataset")
-        started = time.monotonic()
         case = {**batchdata, "outputs": {}}
         done = None
         if case.get("done"):
+            self._wait()
             self._record({**self._earlier[case["input"]], "status": "skipped"})
         elif "failure" in case:
-            self._fail(case, case["failure"], started)
+            self._wait()
+            self._fail(case, case["failure"])
         else:
-            done = self._attempt(case, started)
+            done = self._attempt(case)
         engine.state.batch = engine.state.output = [] if done is None else [done]
         return engine.state.output
 
-    def _attempt(self, case: dict[str, Any], started: float) -> dict[str, Any] | None:
-        try:
-            done = self._compute(case)
-            seconds = case["read_seconds"] + time.monotonic() - started
-            done = {**done, "outputs": {k: self._relative(p) for k, p in done["outputs"].items()}}
-            self._record(case_result(done, status="ok", run=self.run_info, seconds=seconds))
-            return done
-        except Exception as error:  # reported per case; the exit status tells that something failed
-            self._fail(case, failure_text(error, case["input"]), started)
-            return None
+    def _wait(self) -> None:
+        """Returns when the last case is recorded, so that cases are recorded in their order."""
+        if self._behind is not None:
+            self._behind.wait()
 
-    def _compute(self, case: dict[str, Any]) -> dict[str, Any]:
+    def _attempt(self, case: dict[str, Any]) -> dict[str, Any] | None:
+        started = time.monotonic()
+        try:
+            with self.profile.span("network", "network", case["case"]):
+                case = self._answered(case)
+        except Exception as error:  # reported per case; the exit status tells that something failed
+            self._wait()
+            self._fail(case, failure_text(error, case["input"]), time.monotonic() - started)
+            return None
+        finish = partial(self._finish, case, time.monotonic() - started)
+        return finish() if self._behind is None else self._behind.submit(finish)
+
+    def _answered(self, case: dict[str, Any]) -> dict[str, Any]:
+        """The case with the network's answer as `pred`, and what else there is to say of it."""
         batch = {key: case[key][None] for key in ("image", "label") if key in case}
         output = super()._iteration(self, batch)
         findings = getattr(output["pred"], "meta", {}).get(FINDINGS)
@@ -162,13 +183,26 @@ class CaseEvaluator(SupervisedEvaluator):
                 meta=deepcopy(image.meta),
                 applied_operations=deepcopy(image.applied_operations),
             )
-        done = {**case, "pred": prediction} | ({FINDINGS: findings[0]} if findings else {})
-        return done if self.postprocessing is None else self.postprocessing(done)
+        return {**case, "pred": prediction} | ({FINDINGS: findings[0]} if findings else {})
 
-    def _fail(self, case: dict[str, Any], message: str, started: float) -> None:
+    def _finish(self, case: dict[str, Any], spent: float) -> dict[str, Any] | None:
+        """Measures and writes a case and records it; `spent` seconds went before, beside reading."""
+        started = time.monotonic()
+        try:
+            with getattr(self.data_loader, "lock", nullcontext()):
+                done = self.profile.run(self.postprocessing, case, "finish")
+            done = {**done, "outputs": {k: self._relative(p) for k, p in done["outputs"].items()}}
+            seconds = case["read_seconds"] + spent + time.monotonic() - started
+            self._record(case_result(done, status="ok", run=self.run_info, seconds=seconds))
+            return done
+        except Exception as error:  # as above
+            self._fail(case, failure_text(error, case["input"]), spent + time.monotonic() - started)
+            return None
+
+    def _fail(self, case: dict[str, Any], message: str, spent: float = 0.0) -> None:
         for path in case["outputs"].values():  # a failed case leaves no half of its results behind
             remove(path)
-        seconds = case.get("read_seconds", 0.0) + time.monotonic() - started
+        seconds = case.get("read_seconds", 0.0) + spent
         case = {**case, "outputs": {}, "measurements": []}
         self._record(case_result(case, status="failed", run=self.run_info, error=message, seconds=seconds))
 
@@ -204,6 +238,10 @@ class CaseEvaluator(SupervisedEvaluator):
         counts = (len(self.cases), self._count("ok"), self._count("skipped"), self.failed)
         logger.info("%d cases: %d done, %d skipped (already there), %d failed", *counts)
         logger.info("report: %s", self.output_dir / "report.json")
+        if self.profile.enabled:
+            for line in self.profile.table():
+                logger.info("%s", line)
+            logger.info("profile: %s", self.profile.write(self.output_dir))
 
 
 def exit_status(evaluator: CaseEvaluator) -> None:

@@ -317,3 +317,30 @@ def test_a_killed_run_loses_no_finished_case_and_leaves_no_half_file(tmp_path: P
 
 if __name__ == "__main__":
     build(Path(sys.argv[1]), Path(sys.argv[2]), pause=0.03).run()
+
+
+def test_writing_behind_gives_the_same_files_and_report_in_the_same_order(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(4):
+        write_disc(folder / f"{number}.png", radius=5 + number)
+    write_disc(folder / "1b.png", radius=12)  # too large to measure
+    (folder / "2b.png").write_bytes(b"no picture")
+    reports = []
+    for name, options in {"plain": {}, "behind": {"write_behind": True, "profile": True}}.items():
+        evaluator = build(folder, tmp_path / name, **options)
+        evaluator.run()
+        cases = json.loads((tmp_path / name / "report.json").read_text())["cases"]
+        reports.append(
+            [(c["input"], c["status"], c["outputs"], c["measurements"], c["error"]) for c in cases]
+        )
+        assert evaluator.failed == 2
+    assert reports[0] == reports[1]
+    assert [case[1] for case in reports[0]] == ["ok", "ok", "failed", "ok", "failed", "ok"]
+    for file in (tmp_path / "plain").glob("*_seg.png"):
+        assert file.read_bytes() == (tmp_path / "behind" / file.name).read_bytes()
+    parts = {
+        event["name"]
+        for event in json.loads((tmp_path / "behind" / "profile.json").read_text())["traceEvents"]
+    }
+    assert {"LoadImageCheckedd", "network", "Invertd", "SaveImageWholed"} <= parts
