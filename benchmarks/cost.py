@@ -9,10 +9,10 @@ import json
 import logging
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -20,27 +20,33 @@ logger = logging.getLogger(__name__)
 KIB_PER_GB = 1e9 / 1024  # Linux counts the memory of a process in KiB
 
 
-def cost(arguments: list[str]) -> dict[str, float | int | str]:
-    """Runs `medbundles` with these arguments and returns what it took.
+def used(command: Sequence[str], environment: Mapping[str, str] | None = None) -> dict[str, float]:
+    """Runs a program and returns what it and the processes that it started took.
+
+    Args:
+        command: the program and its arguments.
+        environment: variables beside those of this process.
 
     Raises:
         SystemExit: it failed, with its exit status.
     """
-    command = [str(Path(sys.executable).with_name("medbundles")), *arguments]
     start = time.monotonic()
-    status = subprocess.run(command, check=False).returncode
-    seconds = time.monotonic() - start
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.Popen(list(command), env=os.environ | dict(environment or {}))
+    _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(status)
+        raise SystemExit(os.waitstatus_to_exitcode(status))
     return {
-        "command": "medbundles " + " ".join(arguments[:2]),
-        "seconds": round(seconds, 1),
-        "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
-        "memory_gb": round(used.ru_maxrss / KIB_PER_GB, 2),
-        "cores": os.cpu_count() or 1,
-        "machine": platform.machine(),
+        "seconds": round(time.monotonic() - start, 1),
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "memory_gb": round(usage.ru_maxrss / KIB_PER_GB, 2),
     }
+
+
+def cost(arguments: list[str]) -> dict[str, float | int | str]:
+    """Runs `medbundles` with these arguments and returns what it took."""
+    command = [str(Path(sys.executable).with_name("medbundles")), *arguments]
+    machine = {"cores": os.cpu_count() or 1, "machine": platform.machine()}
+    return {"command": "medbundles " + " ".join(arguments[:2])} | used(command) | machine
 
 
 if __name__ == "__main__":

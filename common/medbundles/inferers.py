@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer, SimpleInferer
 
 from medbundles.modes import BALANCED, EXACT, FAST, known_mode
-from medbundles.precision import answers_alike, autocast_dtype
+from medbundles.precision import answers_alike, autocast_dtype, lay_out
 from medbundles.window_inferer import WindowInferer
 
 __all__ = ["AutocastInferer", "MirrorInferer", "SlicewiseInferer", "WindowInferer"]
@@ -40,6 +40,8 @@ class AutocastInferer(Inferer):
         if dtype is not None:
             seen = self.inferer.a_part(inputs) if isinstance(self.inferer, SlicewiseInferer) else inputs
             dtype = dtype if answers_alike(network, seen, dtype) else None
+        if dtype is not None:
+            lay_out(network)
         with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype is not None):
             return _to_float32(self.inferer(inputs, network, *args, **kwargs))
 

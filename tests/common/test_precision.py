@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from medbundles.inferers import AutocastInferer, SlicewiseInferer
-from medbundles.precision import TOLERANCE, precision_loss, sample_of
+from medbundles.precision import TOLERANCE, lay_out, precision_loss, sample_of
 
 
 class Cancelling(nn.Module):
@@ -74,3 +74,20 @@ def test_slices_are_tried_one_by_one() -> None:
 def test_where_nothing_can_be_told_nothing_is_decided(x: torch.Tensor) -> None:
     network = nn.Conv2d(1, 1, 3).eval()
     assert precision_loss(network, sample_of(x), torch.bfloat16) is None
+
+
+def test_laid_out_weights_are_the_same_numbers_and_give_the_same_answer(frame: torch.Tensor) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3)).eval()
+    before, expected = {k: v.clone() for k, v in network.state_dict().items()}, network(frame)
+    lay_out(network)
+    assert network[2].weight.is_contiguous(memory_format=torch.channels_last)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    torch.testing.assert_close(network(frame), expected)
+
+
+def test_a_network_that_is_being_trained_keeps_its_layout(frame: torch.Tensor) -> None:
+    network = nn.Conv2d(4, 4, 3).train()
+    network(frame.expand(-1, 4, -1, -1)).sum().backward()
+    lay_out(network)
+    lay_out(network.eval())  # validated between two epochs
+    assert network.weight.is_contiguous()

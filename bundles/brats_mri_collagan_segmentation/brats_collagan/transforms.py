@@ -132,17 +132,22 @@ class LabelTumourd(MapTransform):
         for key in self.key_iterator(data):
             margins: MetaTensor = data[key]
             voxel_ml = abs(float(np.linalg.det(np.asarray(margins.affine, float)[:3, :3]))) / MM3_PER_ML
-            labels = margins.as_subclass(Tensor).argmax(0).numpy().astype(np.uint8) * brain
-            cleaned = without_specks(labels, self.smallest_ml / voxel_ml)
-            data[key] = _like(margins, torch.from_numpy(cleaned[None]))
+            labels = np.zeros(brain.shape, np.uint8)
+            for box in ndimage.find_objects(brain.astype(np.uint8)):
+                inside = margins.as_subclass(Tensor)[(slice(None), *box)].argmax(0).numpy() * brain[box]
+                labels[box] = without_specks(inside.astype(np.uint8), self.smallest_ml / voxel_ml)
+            data[key] = _like(margins, torch.from_numpy(labels[None]))
         return data
 
 
 def without_specks(labels: NDArray[np.uint8], smallest: float) -> NDArray[np.uint8]:
     """A label map without the connected tumours of fewer than `smallest` voxels."""
-    parts, count = ndimage.label(labels > 0, structure=np.ones((3, 3, 3)))
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    return labels * (sizes >= smallest)[parts]
+    kept = np.zeros_like(labels)
+    for box in ndimage.find_objects((labels > 0).astype(np.uint8)):
+        parts, count = ndimage.label(labels[box] > 0, structure=np.ones((3, 3, 3)))
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)
+        kept[box] = labels[box] * (sizes >= smallest)[parts]
+    return kept
 
 
 def _like(reference: Tensor, values: Tensor) -> MetaTensor:
