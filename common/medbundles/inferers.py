@@ -10,11 +10,20 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer, SimpleInferer
 
+from medbundles.headers import plain, with_header_of
 from medbundles.modes import BALANCED, EXACT, FAST, known_mode
 from medbundles.precision import answers_alike, autocast_dtype, lay_out
 from medbundles.window_inferer import WindowInferer
 
-__all__ = ["AutocastInferer", "MirrorInferer", "SlicewiseInferer", "WindowInferer"]
+__all__ = ["AutocastInferer", "MirrorInferer", "SlicewiseInferer", "WholeInferer", "WindowInferer"]
+
+
+class WholeInferer(SimpleInferer):
+    """Runs a network on all of an input at once. The answer to a `MetaTensor` has its header and history."""
+
+    def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
+        """Returns the network's answer."""
+        return with_header_of(inputs, super().__call__(plain(inputs), network, *args, **kwargs))
 
 
 class AutocastInferer(Inferer):
@@ -24,14 +33,14 @@ class AutocastInferer(Inferer):
     A network whose answer it changes, on the middle of the first input, is run in float32.
 
     Args:
-        inferer: the inferer to run; MONAI's `SimpleInferer` unless given.
+        inferer: the inferer to run; the whole input at once unless given.
         amp: allow bfloat16 at all.
         mode: `exact` does not.
     """
 
     def __init__(self, inferer: Inferer | None = None, amp: bool = True, mode: str = BALANCED) -> None:
         super().__init__()
-        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.inferer = WholeInferer() if inferer is None else inferer
         self.amp = bool(amp) and known_mode(mode) != EXACT
 
     def __call__(self, inputs: torch.Tensor, network: Callable, *args: Any, **kwargs: Any) -> Any:
@@ -39,7 +48,7 @@ class AutocastInferer(Inferer):
         dtype = autocast_dtype(inputs.device) if self.amp else None
         if dtype is not None:
             seen = self.inferer.a_part(inputs) if isinstance(self.inferer, SlicewiseInferer) else inputs
-            dtype = dtype if answers_alike(network, seen, dtype) else None
+            dtype = dtype if answers_alike(network, seen, dtype, *args, **kwargs) else None
         if dtype is not None:
             lay_out(network)
         with torch.autocast(inputs.device.type, dtype=dtype, enabled=dtype is not None):
@@ -62,7 +71,7 @@ class MirrorInferer(Inferer):
         self, inferer: Inferer | None = None, dims: Sequence[int] | int = (0,), mode: str = BALANCED
     ) -> None:
         super().__init__()
-        self.inferer = SimpleInferer() if inferer is None else inferer
+        self.inferer = WholeInferer() if inferer is None else inferer
         dims = (dims,) if isinstance(dims, int) else tuple(dims)
         self.dims = () if known_mode(mode) == FAST else dims
 
@@ -97,7 +106,7 @@ class SlicewiseInferer(Inferer):
     ) -> None:
         super().__init__()
         self.batch_slices, self.window, self.overlap = max(1, int(batch_slices)), window, overlap
-        self.inferer: Inferer = SimpleInferer()
+        self.inferer: Inferer = WholeInferer()
         if window is not None:
             self.inferer = WindowInferer((window, window), overlap, mode)
 
@@ -114,8 +123,7 @@ class SlicewiseInferer(Inferer):
         if inputs.ndim == 4:
             return self.inferer(inputs, network, *args, **kwargs)
         if isinstance(inputs, MetaTensor):  # a part of the slices has no affine of its own
-            answer = self(inputs.as_tensor(), network, *args, **kwargs)
-            return MetaTensor(answer).copy_meta_from(inputs)
+            return with_header_of(inputs, self(plain(inputs), network, *args, **kwargs))
         batch, _, *plane, count = inputs.shape
         frames = inputs.movedim(-1, 1).flatten(0, 1)  # (B n, C, x, y)
         parts = [self.inferer(part, network, *args, **kwargs) for part in frames.split(self.batch_slices)]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from medbundles.headers import plain
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if device.type == "cpu" else None
 
 
-def answers_alike(network: Network, inputs: Tensor, dtype: torch.dtype) -> bool:
+def answers_alike(network: Network, inputs: Tensor, dtype: torch.dtype, *args: Any, **kwargs: Any) -> bool:
     """Whether a network answers in a reduced precision what it answers in float32, on the middle of an input.
 
     It is tried once per network; an input on which nothing can be told (all of it the same, or too small
@@ -39,12 +42,13 @@ def answers_alike(network: Network, inputs: Tensor, dtype: torch.dtype) -> bool:
         network: any callable; only modules in evaluation are tried.
         inputs: batch, channels, then the axes of a frame or volume.
         dtype: the reduced precision.
+        args: what else the network takes, and `kwargs`.
     """
     if not isinstance(network, nn.Module) or network.training:
         return True
     if network in _found:
         return _found[network]
-    difference = precision_loss(network, sample_of(inputs), dtype)
+    difference = precision_loss(network, sample_of(inputs), dtype, *args, **kwargs)
     if difference is None:
         return True
     alike = difference <= TOLERANCE
@@ -75,7 +79,9 @@ def lay_out(network: Network) -> None:
             weight.data = weight.data.contiguous(memory_format=layout)
 
 
-def precision_loss(network: nn.Module, sample: Tensor, dtype: torch.dtype) -> float | None:
+def precision_loss(
+    network: nn.Module, sample: Tensor, dtype: torch.dtype, *args: Any, **kwargs: Any
+) -> float | None:
     """How far answers in a reduced precision are from float32: root mean square, in standard deviations.
 
     Returns:
@@ -87,9 +93,9 @@ def precision_loss(network: nn.Module, sample: Tensor, dtype: torch.dtype) -> fl
     try:
         with torch.inference_mode():
             with torch.autocast(kind, enabled=False):
-                full = network(sample)
+                full = network(sample, *args, **kwargs)
             with torch.autocast(kind, dtype=dtype):
-                reduced = network(sample)
+                reduced = network(sample, *args, **kwargs)
     except (RuntimeError, ValueError) as error:  # the real input will tell what is wrong, if anything is
         logger.debug("precision not tried on %s: %s", tuple(sample.shape), error)
         return None
@@ -106,7 +112,7 @@ def precision_loss(network: nn.Module, sample: Tensor, dtype: torch.dtype) -> fl
 
 def sample_of(inputs: Tensor) -> Tensor:
     """The middle of the first item of a batch, of sides that networks can halve several times."""
-    middle = inputs.as_subclass(Tensor)[:1]
+    middle = plain(inputs)[:1]
     for axis, size in enumerate(inputs.shape[2:], start=2):
         length = min(SAMPLE, size - size % MULTIPLE) if size >= MULTIPLE else size
         middle = middle.narrow(axis, (size - length) // 2, length)

@@ -8,12 +8,12 @@ from itertools import islice
 from typing import Any
 
 import torch
-from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.utils import fall_back_tuple
 from torch import Tensor
 
 from medbundles.compiled import compiled
+from medbundles.headers import plain, with_header_of
 from medbundles.memory import MemoryBudget, is_out_of_memory, peak_bytes, resident_bytes
 from medbundles.modes import BALANCED, EXACT, FAST, known_mode
 from medbundles.precision import Network
@@ -83,10 +83,8 @@ class WindowInferer(Inferer):
             MemoryLimitError: one window alone needs more than the memory limit.
         """
         network = compiled(network, inputs.device) if self.compile else network
-        plain = inputs.as_subclass(Tensor)
-        answers = [self._one(volume, network, args, kwargs) for volume in plain]
-        answer = answers[0][None] if len(answers) == 1 else torch.stack(answers)
-        return MetaTensor(answer).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else answer
+        answers = [self._one(volume, network, args, kwargs) for volume in plain(inputs)]
+        return with_header_of(inputs, answers[0][None] if len(answers) == 1 else torch.stack(answers))
 
     def _one(self, volume: Tensor, network: Network, args: tuple, kwargs: dict[str, Any]) -> Tensor:
         size = volume.shape[1:]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from brats_collagan.collagan import CollaGenerator, impute
 from brats_collagan.segmenter import Segmenter
+from medbundles.headers import plain, with_header_of
 from medbundles.inferers import MirrorInferer, SlicewiseInferer, WindowInferer
 from medbundles.modes import BALANCED
 from medbundles.weights import unwrapped
@@ -82,12 +83,12 @@ class CollaInferer(Inferer):
     def __call__(self, inputs: Tensor, network: nn.Module) -> Tensor:
         """Margins of the classes, then the completed contrasts: (B, K + C, X, Y, Z)."""
         network = unwrapped(network)
-        whole = network.complete(inputs, self.slicewise).float()
+        whole = network.complete(plain(inputs), self.slicewise).float()
         if self.impute_only:
-            nothing = whole.new_zeros(len(whole), CLASSES, *whole.shape[2:])
-            return torch.cat([nothing, whole], dim=1)
-        logits = self._segmenting(whole.shape[2:])(whole, network.segmenter)
-        return torch.cat([margins(logits.float()), whole], dim=1)
+            classes = whole.new_zeros(len(whole), CLASSES, *whole.shape[2:])
+        else:
+            classes = margins(self._segmenting(whole.shape[2:])(whole, network.segmenter).float())
+        return with_header_of(inputs, torch.cat([classes, whole], dim=1))
 
     def _segmenting(self, size: Sequence[int]) -> Inferer:
         window = size if self.window is None else [min(n, w) for n, w in zip(size, self.window, strict=True)]
