@@ -19,6 +19,7 @@ from medbundles import io
 from medbundles.checks import root_input_error
 from medbundles.pipeline import read_ahead
 from medbundles.profiling import Profile
+from medbundles.shards import rank_and_size, shared_out
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +33,22 @@ class CaseDataset(Dataset):
     Args:
         data: dictionaries with at least `image`.
         transform: the preprocessing.
+        shard: under torchrun, take only the share of this process.
     """
 
-    def __init__(self, data: Sequence[Mapping[str, Any]], transform: Callable | None = None) -> None:
-        super().__init__(data, transform)
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Callable | None = None,
+        *,
+        shard: bool = False,
+    ) -> None:
+        super().__init__(shared_out(data) if shard else data, transform)
+        self.shard = bool(shard) and rank_and_size()[1] > 1
+        self.all_inputs = [input_name(case) for case in data]  # the other processes' among them
         self.done: set[str] = set()  # inputs that are not to be read again
         self.profile = Profile()
-        self._names: list[str] = []
+        self._names = shared_out(case_names(self.all_inputs)) if self.shard else []
 
     @property
     def names(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from medbundles.checks import DeviceError
@@ -28,9 +29,17 @@ def choose_device(name: str | torch.device | None = "auto") -> torch.device:
     text = "auto" if name is None else str(name).strip().lower()
     if text != "auto":
         return _present(_parse(text))
-    kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    logger.info("device auto: %s", describe_device(torch.device(kind)))
-    return torch.device(kind)
+    device = torch.device(_best(torch.cuda.device_count(), torch.backends.mps.is_available()))
+    logger.info("device auto: %s", describe_device(device))
+    return device
+
+
+def _best(gpus: int, mps: bool) -> str:
+    """The name of the best device; torchrun's processes on one machine share its GPUs out."""
+    if not gpus:
+        return "mps" if mps else "cpu"
+    number = os.environ.get("LOCAL_RANK")
+    return "cuda" if number is None else f"cuda:{int(number) % gpus}"
 
 
 def place(network: torch.nn.Module, device: str | torch.device) -> torch.nn.Module:

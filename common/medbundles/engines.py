@@ -28,14 +28,14 @@ from medbundles.io import remove
 from medbundles.metadata import bundle_info
 from medbundles.pipeline import Behind
 from medbundles.profiling import Profile
-from medbundles.reports import case_result, read_report, write_report
+from medbundles.reports import case_result, write_report
+from medbundles.shards import forget_shards, join, joined_report, own_folder, same_results, wait_for_all
 
 __all__ = ["CaseDataset", "CaseEvaluator", "CaseLoader", "exit_status"]
 
 logger = logging.getLogger(__name__)
 
 FINDINGS = "findings"  # in the meta of an inferer's answer: per case, what else there is to say of it
-SAME = ("bundle", "version", "weights_sha256", "options_sha256")  # for earlier results to stand
 
 
 class CaseEvaluator(SupervisedEvaluator):
@@ -91,7 +91,7 @@ class CaseEvaluator(SupervisedEvaluator):
         self.profile = Profile(profile)
         self._behind = Behind() if write_behind else None
         self.add_event_handler(Events.STARTED, self._begin)
-        self.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: self._wait())
+        self.add_event_handler(Events.EPOCH_COMPLETED, self._complete)
         self.add_event_handler(Events.COMPLETED, self._end)
 
     @property
@@ -111,11 +111,14 @@ class CaseEvaluator(SupervisedEvaluator):
             "weights_sha256": weights_hash(self.network),
             "options_sha256": self._options_hash(),
         }
-        report = read_report(self.output_dir)
-        self._earlier = {case["input"]: case for case in report["cases"]}
         dataset = self.data_loader.dataset
+        self._sharded = getattr(dataset, "shard", False)
+        if not self._sharded:
+            forget_shards(self.output_dir)
+        report = joined_report(self.output_dir)
+        self._earlier = {case["input"]: case for case in report["cases"]}
         self._images = {input_name(case): case["image"] for case in dataset.data}
-        same = all(report.get(key) == self._header[key] for key in SAME)
+        same = same_results(report, self._header)
         finished = {name for name, case in self._earlier.items() if self._is_finished(case)}
         dataset.done = finished if same and not self.overwrite else set()
         dataset.profile = self.profile
@@ -157,6 +160,12 @@ class CaseEvaluator(SupervisedEvaluator):
         """Returns when the last case is recorded, so that cases are recorded in their order."""
         if self._behind is not None:
             self._behind.wait()
+
+    def _complete(self, engine: Engine) -> None:
+        """Finishes the last case and the report, before handlers of the end of a run read it."""
+        self._wait()
+        if self._sharded:
+            join(self.output_dir, self.data_loader.dataset.all_inputs)
 
     def _attempt(self, case: dict[str, Any]) -> dict[str, Any] | None:
         started = time.monotonic()
@@ -208,7 +217,11 @@ class CaseEvaluator(SupervisedEvaluator):
 
     def _record(self, result: dict[str, Any]) -> None:
         self.cases.append(result)
-        write_report(self.output_dir, self._all_cases(), self._header)
+        cases = self._all_cases()
+        if self._sharded:  # the others record theirs
+            own = {input_name(case) for case in self.data_loader.dataset.data}
+            cases = [case for case in cases if case["input"] in own]
+        write_report(own_folder(self.output_dir) if self._sharded else self.output_dir, cases, self._header)
         self._bar.clear()
         if result["status"] == "failed":
             logger.error("%s: failed\n%s", result["input"], result["error"])
@@ -246,5 +259,6 @@ class CaseEvaluator(SupervisedEvaluator):
 
 def exit_status(evaluator: CaseEvaluator) -> None:
     """Ends the program with exit status 1 if a case failed; the last step of `run`."""
+    wait_for_all()
     if evaluator.failed:
         raise SystemExit(1)
