@@ -8,18 +8,21 @@ import json
 import logging
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fire
 import torch
 from inference_files import file_to_file
+from inference_memory import SIZES, grown
 from inference_methods import methods
 from inference_report import write_report
 from inference_runs import agreement, floor_of, timed
 from inference_scenes import SCENES
 from trained_runs import listed
 
+from medbundles.evaluation import write_rows
 from medbundles.zoo.workflows import thread_count
 
 logger = logging.getLogger(__name__)
@@ -66,6 +69,35 @@ def measure(
         logger.info(line)
 
 
+def memory(
+    work: str,
+    *,
+    sizes: str | Sequence[int] = SIZES,
+    limit_gb: float | None = None,
+    out: str = "benchmarks/results",
+) -> None:
+    """Labels volumes of growing size and writes the memory that it took to `inference_memory.csv`.
+
+    Args:
+        work: where the volumes lie meanwhile.
+        sizes: voxels a side, with commas.
+        limit_gb: the memory limit; none unless given.
+        out: the folder of the results.
+    """
+    rows = grown(
+        Path(work).resolve(),
+        [
+            int(size)
+            for size in (
+                sizes.split(",") if isinstance(sizes, str) else [sizes] if isinstance(sizes, int) else sizes
+            )
+        ],
+        limit_gb,
+    )
+    Path(out).mkdir(parents=True, exist_ok=True)
+    write_rows(rows, Path(out) / "inference_memory.csv")
+
+
 def _scene(name: str, folder: Path, rounds: int, threads: int, without: list[str]) -> dict[str, Any]:
     scene = SCENES[name](folder)
     rows = timed(
@@ -81,4 +113,4 @@ def _files(name: str, folder: Path, rounds: int, threads: int, without: list[str
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
-    fire.Fire({"measure": measure})
+    fire.Fire({"measure": measure, "memory": memory})

@@ -17,8 +17,13 @@ GB = 1e9
 
 
 def resident_bytes() -> int:
-    """The memory that this process holds now; 0 where the system does not tell."""
+    """The memory that this process holds now, mapped files included; 0 where the system does not tell."""
     return _status("VmRSS")
+
+
+def own_bytes() -> int:
+    """The memory that this process holds now for itself: pages of mapped files can be had back any time."""
+    return _status("RssAnon") + _status("RssShmem")
 
 
 def peak_bytes() -> int:
@@ -71,7 +76,7 @@ class MemoryBudget:
 
     def left(self) -> int | None:
         """Bytes that may still be taken for good; None without a limit."""
-        return None if self.limit is None else self.limit - resident_bytes() - self._reserved
+        return None if self.limit is None else self.limit - own_bytes() - self._reserved
 
     def zeros(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Store:
         """An array of zeros: on the device if half of what is left is enough for it, else on disk."""
