@@ -71,7 +71,7 @@ def bm3d(image: Slice, noise: float, strength: float) -> Slice:
     except ImportError as error:
         raise SystemExit(
             "BM3D needs a package of its own (free for non-commercial use): "
-            'pip install -e ".[benchmark]", or leave it out with --filters gaussian,nlm,tv'
+            'pip install -e ".[bench]", or leave it out with --filters gaussian,nlm,tv'
         ) from error
     profile = BM3DProfile()
     profile.num_threads = 1  # slices run beside each other

@@ -79,7 +79,14 @@ class MemoryBudget:
         return None if self.limit is None else self.limit - own_bytes() - self._reserved
 
     def zeros(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Store:
-        """An array of zeros: on the device if half of what is left is enough for it, else on disk."""
+        """An array of zeros, see `empty`."""
+        store = self.empty(shape, dtype, device)
+        if not store.on_disk:  # a new file holds zeros
+            store.tensor.zero_()
+        return store
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Store:
+        """An array of any values: on the device if half of what is left is enough for it, else on disk."""
         left = self.left()
         size = int(np.prod(shape)) * dtype.itemsize
         return Store(shape, dtype, device, on_disk=left is not None and size > left / 2)
@@ -89,7 +96,7 @@ class Store:
     """An array in memory or, once it would be too much, in a temporary file without a name.
 
     Attributes:
-        tensor: the array, zeros at first.
+        tensor: the array; in a file, zeros at first.
         on_disk: whether it lies in a file.
     """
 
@@ -98,7 +105,7 @@ class Store:
     ) -> None:
         self.on_disk = on_disk
         if not on_disk:
-            self.tensor = torch.zeros(tuple(shape), dtype=dtype, device=device)
+            self.tensor = torch.empty(tuple(shape), dtype=dtype, device=device)
             return
         count = int(np.prod(shape))
         with tempfile.TemporaryFile(prefix="medbundles_") as file:

@@ -80,7 +80,7 @@ class Stitcher:
         answer = self._sum.tensor[:, part] / self._weight.tensor[:, part]
         kept = answer if self.reduce is None else self.reduce(answer)
         if self._whole is None:
-            self._whole = self.budget.zeros((len(kept), *self.size), kept.dtype, kept.device)
+            self._whole = self.budget.empty((len(kept), *self.size), kept.dtype, kept.device)
         self._whole.tensor[:, whole] = kept
         self._release()
 

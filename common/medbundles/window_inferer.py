@@ -19,6 +19,7 @@ from medbundles.modes import BALANCED, EXACT, FAST, known_mode
 from medbundles.precision import Network
 from medbundles.stitching import Reduce, Stitcher
 from medbundles.windows import (
+    ROWS,
     Box,
     at_least,
     background_of,
@@ -27,11 +28,13 @@ from medbundles.windows import (
     is_empty,
     padded,
     windows,
+    with_margin,
 )
 
 logger = logging.getLogger(__name__)
 
-MARGIN = 8  # voxels kept around what a volume holds
+SMALL = 32  # voxels a side of an empty window that stands for all outside
+MARGIN = 8  # voxels kept around what a volume holds, where they cost nothing
 MOST_AT_ONCE = 16  # windows in one pass
 SHARE_OF_FREE = 0.6  # of a GPU's free memory
 
@@ -41,8 +44,8 @@ class WindowInferer(Inferer):
 
     What a volume does not hold costs nothing: windows of background only share one answer, and `balanced`
     and `fast` look only around what is not background, which is taken to be what the first voxel holds.
-    Beyond that, the answer is the one that the network gives in the middle of an empty window. `exact` is
-    MONAI's `SlidingWindowInferer`, to rounding.
+    Beyond that, the answer is what the network says in the middle of a small empty window. `exact` is MONAI's
+    `SlidingWindowInferer`, to rounding.
 
     Args:
         window: voxels a side, as MONAI's `roi_size`; what is not above 0 is the volume's own size.
@@ -92,7 +95,8 @@ class WindowInferer(Inferer):
         background = background_of(volume)
         box = tuple(slice(0, n) for n in size)
         if self.mode != EXACT:
-            box = at_least(informative_box(volume, background, MARGIN), window, size)
+            box = with_margin(informative_box(volume, background), MARGIN, size, window, self.overlap)
+            box = at_least(box, window, size)
         budget = MemoryBudget(self.memory_limit)
         work = _Work(network, args, kwargs, background, window, budget, self.batch_windows)
         region, place = padded(volume[(slice(None), *box)], window)
@@ -106,14 +110,15 @@ class WindowInferer(Inferer):
 
     def _surrounded(self, inside: Tensor, box: Box, size: Sequence[int], work: _Work) -> Tensor:
         """The answer for a box in its place, amid what the network says of nothing."""
-        nothing = work.nothing()
-        middle = nothing[(slice(None), *[slice(n // 2, n // 2 + 1) for n in nothing.shape[1:]])]
-        middle = middle if self.reduce is None else self.reduce(middle)
-        whole = work.budget.zeros((len(inside), *size), inside.dtype, inside.device)
-        for row in range(size[0]):
-            whole.tensor[:, row] = middle[:, 0]
-            if box[0].start <= row < box[0].stop:
-                whole.tensor[(slice(None), row, *box[1:])] = inside[:, row - box[0].start]
+        outside = work.middle_of_nothing()
+        outside = outside if self.reduce is None else self.reduce(outside)
+        whole = work.budget.empty((len(inside), *size), inside.dtype, inside.device)
+        for start in range(0, size[0], ROWS):
+            whole.tensor[:, start : start + ROWS] = outside
+            whole.release()
+        for row in range(0, inside.shape[1], ROWS):
+            rows = slice(box[0].start + row, min(box[0].start + row + ROWS, box[0].stop))
+            whole.tensor[(slice(None), rows, *box[1:])] = inside[:, row : row + ROWS]
             whole.release()
         return whole.tensor
 
@@ -140,9 +145,17 @@ class _Work:
     def nothing(self) -> Tensor:
         """The answer (K, *window) to a window of background, computed once."""
         if self._nothing is None:
-            empty = self.background.view(1, -1, *[1] * len(self.window))
-            self._nothing = self._ask(empty.expand(-1, -1, *self.window).contiguous())[0]
+            self._nothing = self._ask(self._empty(self.window))[0]
         return self._nothing
+
+    def middle_of_nothing(self) -> Tensor:
+        """The answer (K, 1, ...) in the middle of a small window of background."""
+        size = [min(n, SMALL) for n in self.window] if self._nothing is None else self.window
+        answer = self._ask(self._empty(size))[0] if self._nothing is None else self._nothing
+        return answer[(slice(None), *[slice(n // 2, n // 2 + 1) for n in size])]
+
+    def _empty(self, size: Sequence[int]) -> Tensor:
+        return self.background.view(1, -1, *[1] * len(size)).expand(-1, -1, *size).contiguous()
 
     def answers(self, volume: Tensor, places: Sequence[Box]) -> Iterator[tuple[Box, Tensor]]:
         """Each window's place and its answer (K, *window), in the order of the places."""

@@ -11,6 +11,8 @@ from monai.data.utils import compute_importance_map
 from torch import Tensor
 from torch.nn import functional
 
+APART = 8  # voxels that are looked at first
+ROWS = 16  # of a volume that are looked at together
 LEAST_WEIGHT = 1e-3  # of a voxel in the corner of a window
 
 Box = tuple[slice, ...]
@@ -57,34 +59,41 @@ def background_of(volume: Tensor) -> Tensor:
 
 def is_empty(volume: Tensor, background: Tensor) -> bool:
     """Whether a volume (C, ...) holds nothing but the background."""
-    return bool((volume == background.view(-1, *[1] * (volume.ndim - 1))).all())
+    value = background.view(-1, *[1] * (volume.ndim - 1))
+    few = volume[(slice(None), *[slice(None, None, APART)] * (volume.ndim - 1))]  # mostly these tell already
+    return bool((few == value).all()) and bool((volume == value).all())
 
 
-def informative_box(volume: Tensor, background: Tensor, margin: int = 0) -> Box:
+def informative_box(volume: Tensor, background: Tensor) -> Box:
     """The box around everything in a volume (C, ...) that is not background; all of it if there is nothing.
 
     Args:
         volume: read slab by slab, so that it may be larger than the memory.
         background: of each channel.
-        margin: voxels to add on every side, where the volume has them.
     """
-    value = background.view(-1, *[1] * (volume.ndim - 2))
-    found = [torch.zeros(n, dtype=torch.bool) for n in volume.shape[1:]]
-    for index in range(volume.shape[1]):
-        there = (volume[:, index] != value).any(0)
-        if not there.any():
-            continue
-        found[0][index] = True
+    value = background.view(-1, *[1] * (volume.ndim - 1))
+    found = [torch.zeros(n, dtype=torch.bool, device=volume.device) for n in volume.shape[1:]]
+    for start in range(0, volume.shape[1], ROWS):
+        there = (volume[:, start : start + ROWS] != value).any(0)
+        found[0][start : start + ROWS] = there.flatten(1).any(1)
+        there = there.any(0)
         for axis in range(there.ndim):
             others = [other for other in range(there.ndim) if other != axis]
-            found[axis + 1] |= (there.any(dim=others) if others else there).cpu()
+            found[axis + 1] |= there.any(dim=others) if others else there
     if not found[0].any():
         return tuple(slice(0, n) for n in volume.shape[1:])
     ends = [(int(line.nonzero()[0]), int(line.nonzero()[-1]) + 1) for line in found]
-    return tuple(
-        slice(max(0, low - margin), min(n, high + margin))
-        for (low, high), n in zip(ends, volume.shape[1:], strict=True)
-    )
+    return tuple(slice(low, high) for low, high in ends)
+
+
+def with_margin(box: Box, margin: int, size: Sequence[int], window: Sequence[int], overlap: float) -> Box:
+    """A box with up to `margin` voxels more on every side, along axes where that takes no further window."""
+    grown = []
+    for part, n, w in zip(box, size, window, strict=True):
+        wider = slice(max(0, part.start - margin), min(n, part.stop + margin))
+        counts = [len(window_starts(max(w, one.stop - one.start), w, overlap)) for one in (part, wider)]
+        grown.append(wider if counts[0] == counts[1] else part)
+    return tuple(grown)
 
 
 def at_least(box: Box, window: Sequence[int], size: Sequence[int]) -> Box:

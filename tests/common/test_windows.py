@@ -14,6 +14,7 @@ from medbundles.windows import (
     padded,
     window_starts,
     windows,
+    with_margin,
 )
 
 
@@ -38,7 +39,12 @@ def test_the_box_holds_everything_and_nothing_more() -> None:
     background = background_of(volume)
     assert background.tolist() == [-1000, -1000]
     assert informative_box(volume, background) == (slice(4, 13), slice(7, 21), slice(9, 31))
-    assert informative_box(volume, background, margin=8) == (slice(0, 20), slice(0, 29), slice(1, 39))
+
+
+def test_a_margin_is_added_where_it_takes_no_further_window() -> None:
+    box = (slice(4, 13), slice(7, 21), slice(9, 25))
+    found = with_margin(box, 8, (20, 30, 40), (32, 16, 16), 0.25)
+    assert found == (slice(0, 20), slice(7, 21), slice(9, 25))  # only the first window is wide enough
 
 
 def test_a_volume_of_background_is_its_own_box() -> None:
