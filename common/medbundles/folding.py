@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from monai.networks.nets import SegResNet
 from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
@@ -51,6 +52,7 @@ class FoldedSegResNet(SegResNet):
             norm=("GROUP", {"num_groups": GROUPS}),
             blocks_down=tuple(blocks),
             blocks_up=(1,) * (len(blocks) - 1),
+            use_conv_final=False,  # `decode` applies it
         )
         nn.init.constant_(self.conv_final[-1].conv.bias, bias)
         start_alike(self.conv_final[-1].conv, fold**3)
@@ -69,8 +71,11 @@ class FoldedSegResNet(SegResNet):
         return super().encode(pixelunshuffle(x, 3, self.fold))
 
     def decode(self, x: Tensor, down_x: list[Tensor]) -> Tensor:
-        """Logits from features, the deepest level's first."""
-        return pixelshuffle(super().decode(x, down_x), 3, self.fold)
+        """Logits from features, the deepest level's first; in float32, so that close ones stay apart."""
+        features = super().decode(x, down_x)
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self.conv_final(features.float())
+        return pixelshuffle(logits, 3, self.fold)
 
 
 def start_alike(layer: nn.Module, parts: int) -> None:

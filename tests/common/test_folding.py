@@ -32,3 +32,12 @@ def test_a_new_network_answers_without_a_checkerboard_and_near_its_first_guess()
 def test_a_width_that_groups_do_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match="groups"):
         FoldedSegResNet(1, 1, 12)
+
+
+def test_in_half_precision_the_logits_are_still_those_of_float32_weights() -> None:
+    torch.manual_seed(0)
+    network = FoldedSegResNet(1, 2, 8, blocks=(1, 1), fold=2).eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        answer = network(torch.rand(1, 1, 16, 16, 16))
+    assert answer.dtype == torch.float32
+    assert not torch.equal(answer, answer.bfloat16().float())
