@@ -15,7 +15,7 @@ from medbundles.headers import plain
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 0.05  # of an answer's spread; trained networks differ by 0.002 to 0.02
-SAMPLE = 96  # voxels or pixels a side that are looked at
+SAMPLE = 64  # voxels or pixels a side that are looked at
 MULTIPLE = 32  # of which a side of the sample is one, so that every network can halve it
 
 Network = Callable[..., Tensor]

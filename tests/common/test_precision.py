@@ -60,8 +60,8 @@ def test_the_sample_lies_in_the_middle_and_can_be_halved_five_times() -> None:
     volume = torch.zeros(2, 3, 240, 70, 20)
     volume[0, :, 120, 35, 10] = 1
     sample = sample_of(volume)
-    assert sample.shape == (1, 3, 96, 64, 20)
-    assert sample[0, :, 48, 32, 10].tolist() == [1, 1, 1]
+    assert sample.shape == (1, 3, 64, 64, 20)
+    assert sample[0, :, 32, 32, 10].tolist() == [1, 1, 1]
 
 
 def test_slices_are_tried_one_by_one() -> None:
