@@ -26,6 +26,7 @@ from medbundles.fingerprints import options_hash, weights_hash
 from medbundles.inferers import AutocastInferer
 from medbundles.io import remove
 from medbundles.metadata import bundle_info
+from medbundles.packed import warn_of_foreign_modules
 from medbundles.pipeline import Behind
 from medbundles.profiling import Profile
 from medbundles.reports import case_result, write_report
@@ -86,6 +87,7 @@ class CaseEvaluator(SupervisedEvaluator):
         self.output_dir = Path(output_dir)
         self.overwrite, self.progress = overwrite, progress
         info = bundle_info(metadata)
+        warn_of_foreign_modules(metadata)
         self.run_info = {"bundle": info.name, "version": info.version, "device": str(device)}
         self.cases: list[dict[str, Any]] = []
         self.profile = Profile(profile)

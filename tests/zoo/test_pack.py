@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,12 @@ def test_files_are_those_of_the_repository_and_their_sums_are_right(
     listed = {line.split("  ", 1)[1]: line.split("  ", 1)[0] for line in lines}
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert set(listed) == there - {"SHA256SUMS"}
+    assert {"requirements.txt", "bom.cdx.json"} <= set(listed)
     for file, digest in listed.items():
         content = (folder / file).read_bytes()
         assert hashlib.sha256(content).hexdigest() == digest
+        if file in ("requirements.txt", "bom.cdx.json"):
+            continue
         original = ROOT.parent / file if file.startswith("medbundles/") else source / file
         assert content == original.read_bytes() or file == "configs/metadata.json"
     stamp = json.loads((folder / "configs" / "metadata.json").read_text())["medbundles"]["packed"]
@@ -130,6 +134,22 @@ def test_it_runs_from_anywhere_without_medbundles_and_gives_the_same_labels(
         assert run.returncode == 0, run.stderr[-2000:]
     (packed,), (installed,) = (list(outputs[kind].glob("*_seg.*")) for kind in ("packed", "installed"))
     assert np.array_equal(read_image(packed).array, read_image(installed).array)
+
+
+def test_the_pins_are_installed_here_and_the_bill_of_materials_names_them_all(
+    unpacked: dict[str, Path],
+) -> None:
+    for folder in unpacked.values():
+        pins = dict(line.split("==") for line in (folder / "requirements.txt").read_text().splitlines())
+        assert {"monai", "torch", "numpy", "nibabel"} <= set(pins)
+        for name, pinned in pins.items():
+            assert version(name).split("+")[0] == pinned
+        bill = json.loads((folder / "bom.cdx.json").read_text())
+        assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+        listed = {item["name"]: item for item in bill["components"]}
+        assert {name: listed[name]["version"] for name in pins} == pins
+        weights = listed[f"{folder.name}/models/model.pt"]["hashes"][0]["content"]
+        assert weights == hashlib.sha256((folder / "models/model.pt").read_bytes()).hexdigest()
 
 
 def test_a_broken_bundle_is_not_packed(tmp_path: Path) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 from medbundles import __version__
 from medbundles.errors import BundleError
 from medbundles.io import atomic_path
+from medbundles.packed import SUMS
 from medbundles.zoo.check import check_bundle
 from medbundles.zoo.format_json import format_text
 from medbundles.zoo.reach import ROOT, SHARED, reached_files
+from medbundles.zoo.requirements import bill_of_materials, requirements
 from medbundles.zoo.source import BundleSource
 
-METADATA = "configs/metadata.json"
-SUMS = "SHA256SUMS"
+METADATA, WEIGHTS = "configs/metadata.json", "models/model.pt"
+REQUIREMENTS, MATERIALS = "requirements.txt", "bom.cdx.json"
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the first date of a zip: when it was packed must not change it
 PLAIN_FILE = 0o100644 << 16
 MOST_MB = 25.0  # a file of the model zoo
@@ -27,9 +29,9 @@ MOST_MB = 25.0  # a file of the model zoo
 def pack(folder: Path, output: Path) -> Path:
     """Writes `<bundle>_v<version>.zip` to a folder and returns its path; packed twice it is the same file.
 
-    It unpacks to the bundle's folder: its files, `medbundles/` with the modules that it reaches, and
-    SHA256SUMS. Configs and code are those of the repository, byte for byte; only the metadata have more:
-    the version, commit and checksum of the shared package.
+    It unpacks to the bundle's folder: its files, `medbundles/` with the modules that it reaches, the pins of
+    what it needs besides, a bill of materials, and SHA256SUMS. Configs and code are those of the repository,
+    byte for byte; only the metadata have more: version, commit and checksum of the shared package.
 
     Raises:
         BundleError: the bundle breaks a rule of the contract, or has a file that is too large.
@@ -65,13 +67,16 @@ def packed_files(bundle: BundleSource) -> dict[str, bytes]:
         (PurePosixPath(SHARED) / path.relative_to(ROOT).as_posix()).as_posix(): path.read_bytes()
         for path in reached_files(bundle)
     }
-    files[METADATA] = _stamped(bundle.metadata, shared)
+    digest = hashlib.sha256(_sums(shared)).hexdigest()
+    files[METADATA] = _stamped(bundle.metadata, digest)
+    files[REQUIREMENTS] = requirements(bundle.metadata)
+    weights = hashlib.sha256(files.get(WEIGHTS, b"")).hexdigest()
+    files[MATERIALS] = bill_of_materials(bundle.name, bundle.metadata, weights, digest)
     return files | shared
 
 
-def _stamped(metadata: dict[str, Any], shared: dict[str, bytes]) -> bytes:
+def _stamped(metadata: dict[str, Any], digest: str) -> bytes:
     """The metadata with what tells one packed shared package from another."""
-    digest = hashlib.sha256(_sums(shared)).hexdigest()
     stamp = {"version": __version__, "commit": _commit(), "sha256": digest}
     block = {**metadata["medbundles"], "packed": stamp}
     return format_text(json.dumps({**metadata, "medbundles": block}, ensure_ascii=False)).encode()
