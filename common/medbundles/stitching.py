@@ -27,6 +27,8 @@ class Stitcher:
         weights: how much each voxel of a window counts, (1, 1, *window).
         reduce: from the answer (K, rows, ...) to what is kept of it; None keeps it.
         budget: how much memory there is for it.
+        amid: the size of a larger volume, and the box in it that the windows are of; the answer is then as
+            large, with any values outside of the box.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class Stitcher:
         *,
         reduce: Reduce | None = None,
         budget: MemoryBudget | None = None,
+        amid: tuple[Sequence[int], Box] | None = None,
     ) -> None:
         self.size, self.window, self.weights, self.reduce = tuple(size), tuple(window), weights[0], reduce
         self.budget = budget or MemoryBudget()
+        self.full, self.box = amid or (self.size, tuple(slice(0, n) for n in self.size))
         self._first = 0
         self._sum: Store | None = None
         self._weight: Store | None = None
@@ -51,11 +55,12 @@ class Stitcher:
             slab = (self.window[0], *self.size[1:])
             self._sum = self.budget.zeros((len(answer), *slab), torch.float32, answer.device)
             self._weight = self.budget.zeros((1, *slab), torch.float32, answer.device)
+            self.weights = self.weights.to(self._sum.tensor.device)
         self._hand_on(place[0].start)
         rows = slice(place[0].start - self._first, place[0].stop - self._first)
         inside = (slice(None), rows, *place[1:])
-        self._sum.tensor[inside] += (answer * self.weights).to(self._sum.tensor.device)
-        self._weight.tensor[inside] += self.weights.to(self._weight.tensor.device)
+        self._sum.tensor[inside].addcmul_(answer.to(self._sum.tensor.device), self.weights)
+        self._weight.tensor[inside] += self.weights
         self._release()
 
     def finish(self) -> Store:
@@ -80,8 +85,10 @@ class Stitcher:
         answer = self._sum.tensor[:, part] / self._weight.tensor[:, part]
         kept = answer if self.reduce is None else self.reduce(answer)
         if self._whole is None:
-            self._whole = self.budget.empty((len(kept), *self.size), kept.dtype, kept.device)
-        self._whole.tensor[:, whole] = kept
+            self._whole = self.budget.empty((len(kept), *self.full), kept.dtype, kept.device)
+        first = self.box[0].start
+        rows = slice(first + whole.start, first + whole.stop)
+        self._whole.tensor[(slice(None), rows, *self.box[1:])] = kept
         self._release()
 
     def _release(self) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medbundles.compiled import compiled
 from medbundles.headers import plain, with_header_of
-from medbundles.memory import MemoryBudget, is_out_of_memory, peak_bytes, resident_bytes
+from medbundles.memory import MemoryBudget, Store, is_out_of_memory, peak_bytes, resident_bytes
 from medbundles.modes import BALANCED, EXACT, FAST, known_mode
 from medbundles.precision import Network
 from medbundles.stitching import Reduce, Stitcher
@@ -94,33 +94,37 @@ class WindowInferer(Inferer):
         window = fall_back_tuple(self.window, size)
         background = background_of(volume)
         box = tuple(slice(0, n) for n in size)
-        if self.mode != EXACT:
+        large = all(n >= w for n, w in zip(size, window, strict=True))
+        if self.mode != EXACT and large:
             box = with_margin(informative_box(volume, background), MARGIN, size, window, self.overlap)
             box = at_least(box, window, size)
         budget = MemoryBudget(self.memory_limit)
         work = _Work(network, args, kwargs, background, window, budget, self.batch_windows)
         region, place = padded(volume[(slice(None), *box)], window)
         weights = importance(window, self.blend, volume.device)
-        stitcher = Stitcher(region.shape[1:], window, weights, reduce=self.reduce, budget=budget)
+        amid = (size, box) if large else None
+        stitcher = Stitcher(region.shape[1:], window, weights, reduce=self.reduce, budget=budget, amid=amid)
         places = list(windows(region.shape[1:], window, self.overlap))
         for where, answer in work.answers(region, places):
             stitcher.add(where, answer)
-        inside = stitcher.finish().tensor[(slice(None), *place)]
-        return inside if inside.shape[1:] == size else self._surrounded(inside, box, size, work)
+        found = stitcher.finish()
+        if not large:
+            return found.tensor[(slice(None), *place)]
+        if region.shape[1:] != size:
+            outside = work.middle_of_nothing()
+            fill_outside(found, box, outside if self.reduce is None else self.reduce(outside))
+        return found.tensor
 
-    def _surrounded(self, inside: Tensor, box: Box, size: Sequence[int], work: _Work) -> Tensor:
-        """The answer for a box in its place, amid what the network says of nothing."""
-        outside = work.middle_of_nothing()
-        outside = outside if self.reduce is None else self.reduce(outside)
-        whole = work.budget.empty((len(inside), *size), inside.dtype, inside.device)
-        for start in range(0, size[0], ROWS):
-            whole.tensor[:, start : start + ROWS] = outside
-            whole.release()
-        for row in range(0, inside.shape[1], ROWS):
-            rows = slice(box[0].start + row, min(box[0].start + row + ROWS, box[0].stop))
-            whole.tensor[(slice(None), rows, *box[1:])] = inside[:, row : row + ROWS]
-            whole.release()
-        return whole.tensor
+
+def fill_outside(store: Store, box: Box, value: Tensor) -> None:
+    """Sets everything of an array (K, ...) that is not in a box to a value (K, 1, ...)."""
+    inner: tuple[slice, ...] = (slice(None),)
+    for part, n in zip(box, store.tensor.shape[1:], strict=True):
+        for start, stop in ((0, part.start), (part.stop, n)):
+            for row in range(start, stop, ROWS):
+                store.tensor[(*inner, slice(row, min(row + ROWS, stop)))] = value
+                store.release()
+        inner = (*inner, part)
 
 
 class _Work:
@@ -170,7 +174,8 @@ class _Work:
     def _answered(self, parts: Sequence[Tensor]) -> list[Tensor]:
         found: list[Tensor] = []
         while len(found) < len(parts):
-            some = torch.stack(parts[len(found) : len(found) + (self.at_once or 1)])
+            some = parts[len(found) : len(found) + (self.at_once or 1)]
+            some = some[0][None] if len(some) == 1 else torch.stack(some)
             try:
                 found += self._ask(some).unbind(0)
             except RuntimeError as error:

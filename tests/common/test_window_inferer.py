@@ -65,6 +65,15 @@ def test_balanced_is_exact_around_what_there_is_and_says_elsewhere_what_an_empty
 
 
 @torch.no_grad()
+def test_a_volume_that_is_smaller_than_a_window_is_padded_in_every_mode(
+    network: nn.Module, volume: Tensor
+) -> None:
+    expected = SlidingWindowInferer((64, 16, 16), 1, 0.25, mode="gaussian")(volume, network)
+    answer = WindowInferer((64, 16, 16), mode="balanced")(volume, network)
+    torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
 def test_empty_windows_are_asked_once(volume: Tensor) -> None:
     asked = []
 
