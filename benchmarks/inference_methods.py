@@ -52,7 +52,7 @@ def _monai(scene: Scene, ask: Ask) -> Callable[[], Tensor]:
     if scene.kind == WINDOWS:
         inferer = SlidingWindowInferer(scene.window, overlap=OVERLAP, mode="gaussian")
     elif scene.kind == SLICES:
-        inferer = SliceInferer(scene.image.shape[2:4], spatial_dim=2)
+        inferer = SliceInferer(spatial_dim=2, roi_size=scene.image.shape[2:4])
     else:
         return lambda: torch.cat([ask(part) for part in scene.image.split(FRAMES_AT_ONCE)])
     return lambda: inferer(scene.image, ask)
