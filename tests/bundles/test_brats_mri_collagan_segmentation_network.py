@@ -77,3 +77,17 @@ def test_mirroring_makes_the_answer_independent_of_the_side() -> None:
 def test_imputing_only_answers_background() -> None:
     answer = CollaInferer(impute_only=True)(volume("t1"), small_network())
     assert answer[:, :4].abs().max() == 0 and answer[:, 4].abs().max() > 0
+
+
+def test_the_fast_mode_neither_mirrors_nor_overlaps_as_much() -> None:
+    asked = []
+
+    def segmenter(x: torch.Tensor) -> torch.Tensor:
+        asked.append(x.shape)
+        return x[:, :3]
+
+    volume = torch.rand(1, 4, 30, 16, 16)
+    for mode, passes in {"exact": 6, "balanced": 6, "fast": 2}.items():
+        asked.clear()
+        CollaInferer([16, 16, 16], 0.25, mirror=True, mode=mode)._segmenting((30, 16, 16))(volume, segmenter)
+        assert len(asked) == passes  # 30 voxels are three windows with an overlap of 4, two with one of 2

@@ -91,3 +91,12 @@ def test_unknown_regions_are_refused_at_once() -> None:
     for made in (TeethInferer, RandTeeth):
         with pytest.raises(OverrideError, match="losse"):
             made(regions="losse")
+
+
+def test_the_fast_mode_takes_fewer_points_over_at_least_the_same_extent() -> None:
+    usual, fast = TeethInferer(), TeethInferer(mode="fast")
+    assert fast.patch_mm == pytest.approx(usual.patch_mm * 4 / 3)
+    for points, fewer in zip(usual.patch, fast.patch, strict=True):
+        assert fewer % 8 == 0 and fewer < points
+        assert fewer * fast.patch_mm >= points * usual.patch_mm - 1e-6
+    assert TeethInferer(mode="exact").patch == usual.patch
