@@ -233,7 +233,6 @@ def pack(bundle: str, output: str = ".") -> None:
         bundle: name or folder.
         output: the folder of the zip.
     """
-    from medbundles.zoo import find
     from medbundles.zoo.pack import pack as write_zip
 
     path = write_zip(find.find_bundle(bundle), Path(output))
@@ -242,15 +241,8 @@ def pack(bundle: str, output: str = ".") -> None:
 
 COMMANDS = {
     **{"list": list_, "info": info, "doctor": doctor, "demo": demo, "predict": predict},
-    **{
-        "simulate": simulate,
-        "train": train,
-        "evaluate": evaluate,
-        "check": check,
-        "new": new,
-        "card": card,
-        "pack": pack,
-    },
+    **{"simulate": simulate, "train": train, "evaluate": evaluate, "check": check},
+    **{"new": new, "card": card, "pack": pack},
 }
 
 
