@@ -17,6 +17,7 @@ sys.path.insert(0, str(BUNDLE))
 from amniotic_fluid.cases import (  # noqa: E402
     OTHER,
     OUTLINED,
+    SIMULATED,
     DrawTruthd,
     draw_polygons,
     find_cases,
@@ -98,6 +99,20 @@ def test_the_other_renderer_shows_other_patients_for_testing_only(tmp_path: Path
 def test_an_unknown_renderer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"trained, other"):
         write_cases(tmp_path, 4, 0, renderer="best")
+
+
+def test_biometry_frames_are_patients_of_one_frame_that_train_beside_quadrants(tmp_path: Path) -> None:
+    entries = write_cases(tmp_path, 2, 0, views="biometry")
+    assert [entry["patient"] for entry in entries] == [entry["name"] for entry in entries]
+    cases = find_cases(str(tmp_path), "all")
+    assert {case["kind"] for case in cases} == {SIMULATED} and len(cases) == 2
+    labels = [read_image(tmp_path / entry["label"]).array for entry in entries]
+    assert all(np.any(array == 2) for array in labels)
+
+
+def test_biometry_by_the_other_renderer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"quadrants, biometry"):
+        write_cases(tmp_path, 4, 0, renderer="other", views="biometry")
 
 
 def test_patients_never_cross_the_splits(fluid_examinations: Path) -> None:

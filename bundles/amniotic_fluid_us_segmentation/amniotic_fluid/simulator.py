@@ -1,4 +1,4 @@
-"""Simulated examinations of amniotic fluid: four quadrants of each patient, exact labels and depths."""
+"""Simulated amniotic fluid with exact labels and depths: four quadrants of each patient, or single frames."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ from amniotic_fluid.measure import DEEPEST
 from medbundles.datasets.simulated import write_table
 from medbundles.errors import InputError
 from medbundles.io import write_image
-from medbundles.simulators.ultrasound import render
+from medbundles.simulators.ultrasound_biometry import simulate_biometry
 from medbundles.simulators.ultrasound_examination import QUADRANTS
 from medbundles.simulators.ultrasound_fluid import FluidFrame, quadrants
 from medbundles.simulators.ultrasound_rf import render_rf
+from medbundles.simulators.ultrasound_varied import render_varied
 
 DOTTED_NAME = "amniotic_fluid.simulator.write_cases"
-RENDERERS = {"trained": render, "other": render_rf}
+RENDERERS = {"trained": render_varied, "other": render_rf}
+VIEWS = {"quadrants": QUADRANTS, "biometry": 1}  # and how many frames of a patient they are
 OTHER_NAME = "simulated_other_"
 OTHER_PATIENTS = 1_000_000  # added to the number: no patient is seen by both renderers
 FOLDERS = ("images", "labels")
+BIOMETRY_NAME = "simulated_biometry_"
+BIOMETRY_STREAM = 78  # third number of a frame's seed, which no patient of quadrants has
 
 
-def write_cases(folder: str | Path, n: int, seed: int, *, renderer: str = "trained") -> list[dict[str, Any]]:
-    """Writes n frames into `images/`, `labels/` and `cases.json`: four quadrants of each patient in turn.
+def write_cases(
+    folder: str | Path, n: int, seed: int, *, renderer: str = "trained", views: str = "quadrants"
+) -> list[dict[str, Any]]:
+    """Writes n frames into `images/`, `labels/` and `cases.json`.
 
     Frame i is the same whatever n is.
 
@@ -35,18 +41,28 @@ def write_cases(folder: str | Path, n: int, seed: int, *, renderer: str = "train
         seed: the same seed gives the same patients.
         renderer: "trained", or "other": patients that training never sees, shown by point scatterers and a
             simulated array (about ten seconds a frame).
+        views: "quadrants": four of each patient in turn; "biometry": one frame of each patient in which head
+            or abdomen fills much of the picture.
 
     Returns:
         the entries of `cases.json`: name, patient, image, label, seed, spacing_mm, expected measurements.
 
     Raises:
-        InputError: there is no such renderer.
+        InputError: there is no such renderer, there are no such views, or not by this renderer.
     """
     if renderer not in RENDERERS:
         raise InputError(f"renderer '{renderer}'", expected=f"one of {', '.join(RENDERERS)}")
+    if views not in VIEWS or (views == "biometry" and renderer != "trained"):
+        raise InputError(
+            f"views '{views}' by the renderer '{renderer}'",
+            expected=f"one of {', '.join(VIEWS)}; biometry by the trained one",
+        )
     cases: list[dict[str, Any]] = []
-    for patient in tqdm(range(-(-n // QUADRANTS)), unit="patient", disable=None):
-        cases += write_patient(folder, patient, seed, renderer=renderer, most=n - len(cases))
+    for patient in tqdm(range(-(-n // VIEWS[views])), unit="patient", disable=None):
+        if views == "biometry":
+            cases.append(write_biometry(folder, patient, seed))
+        else:
+            cases += write_patient(folder, patient, seed, renderer=renderer, most=n - len(cases))
     write_table(folder, DOTTED_NAME, seed, cases)
     return cases
 
@@ -55,17 +71,28 @@ def write_patient(
     folder: str | Path, patient: int, seed: int, *, renderer: str = "trained", most: int = QUADRANTS
 ) -> list[dict[str, Any]]:
     """Writes the first frames of one patient and returns their entries; processes may share a folder."""
-    folder, other = Path(folder), renderer == "other"
+    other = renderer == "other"
+    patient_name = f"{OTHER_NAME if other else 'simulated_'}{seed}_{patient:04d}"
+    stream = [seed, patient + OTHER_PATIENTS * other]
+    entries = []
+    for frame in quadrants(stream, most=most, renderer=RENDERERS[renderer]):
+        name = f"{patient_name}_q{frame.truth['quadrant']}"
+        entries.append(
+            _write_frame(frame, Path(folder), name, patient_name) | {"seed": seed, "renderer": renderer}
+        )
+    return entries
+
+
+def write_biometry(folder: str | Path, number: int, seed: int) -> dict[str, Any]:
+    """Writes one frame of a fetal head or abdomen, and returns its entry; processes may share a folder."""
+    name = f"{BIOMETRY_NAME}{seed}_{number:04d}"
+    frame = simulate_biometry([seed, number, BIOMETRY_STREAM])
+    return _write_frame(frame, Path(folder), name, name) | {"seed": seed, "renderer": "trained"}
+
+
+def _write_frame(frame: FluidFrame, folder: Path, name: str, patient: str) -> dict[str, Any]:
     for part in FOLDERS:
         (folder / part).mkdir(parents=True, exist_ok=True)
-    name = f"{OTHER_NAME if other else 'simulated_'}{seed}_{patient:04d}"
-    stream = [seed, patient + OTHER_PATIENTS * other]
-    frames = quadrants(stream, most=most, renderer=RENDERERS[renderer])
-    return [{**_write_frame(frame, folder, name), "seed": seed, "renderer": renderer} for frame in frames]
-
-
-def _write_frame(frame: FluidFrame, folder: Path, patient: str) -> dict[str, Any]:
-    name = f"{patient}_q{frame.truth['quadrant']}"
     spacing = float(frame.spacing_mm)
     affine = np.diag([-spacing, -spacing, 1.0, 1.0])
     paths = {key: f"{key}s/{name}.nii.gz" for key in ("image", "label")}

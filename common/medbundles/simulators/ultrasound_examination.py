@@ -9,6 +9,7 @@ import numpy as np
 from medbundles.simulators.ultrasound import Probe
 from medbundles.simulators.ultrasound_display import View
 from medbundles.simulators.ultrasound_maps import Tissue
+from medbundles.simulators.ultrasound_pockets import Haze
 from medbundles.simulators.ultrasound_uterus import WALL
 
 QUADRANTS = 4
@@ -88,3 +89,22 @@ def draw_view(rng: np.random.Generator, probe: Probe, size: tuple[int, int] | No
         spacing = (probe.depth * rng.uniform(0.94, 1.0) - top) / size[1]
     left = -spacing * size[0] * rng.uniform(0.46, 0.54)
     return View((float(left), float(top)), float(spacing), size)
+
+
+def draw_haze(rng: np.random.Generator) -> tuple[float, float]:
+    """Reverberation: its level in dB under the near wall, and its fall per mm."""
+    return float(rng.uniform(-28, -13)), float(rng.uniform(0.7, 2.2))
+
+
+def haze_under(probe: Probe, near: float, haze: tuple[float, float], rng: np.random.Generator) -> Haze:
+    """Reverberation of a level and fall under a near wall of thickness `near`, along some of the beams."""
+    return Haze(
+        radius=probe.radius,
+        top=near,
+        level=haze[0],
+        fall=haze[1],
+        middle=float(rng.uniform(-0.5, 0.5) * probe.half_angle),
+        half_width=float(rng.uniform(0.4, 1.6) * probe.half_angle),
+        period=near / int(rng.integers(3, 7)),
+        contrast=float(rng.uniform(1.5, 6)),
+    )

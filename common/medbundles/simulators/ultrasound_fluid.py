@@ -41,7 +41,7 @@ class FluidFrame:
         spacing_mm: pixel size.
         caliper: the deepest vertical pocket in the scene's millimetres, None without one.
         view: the frame's place in the scene.
-        truth: quadrant, depth_mm (0 without a pocket), width_mm, the caliper's `ends` in pixels.
+        truth: quadrant (0: none), depth_mm (0 without a pocket), width_mm, the caliper's `ends` in pixels.
     """
 
     image: NDArray[np.uint8]
@@ -99,11 +99,20 @@ def photograph(
     image = np.round(picture * 255).astype(np.uint8)
     if marks:
         image = np.where(sector, image, add_marks(image, rng))
-    truth: dict[str, Any] = {"quadrant": quadrant + 1, "depth_mm": 0.0, "width_mm": None, "ends": None}
-    if caliper is not None:
-        ends = [view.to_pixels(end) for end in (caliper.top, caliper.bottom)]
-        truth |= {"depth_mm": caliper.depth_mm, "width_mm": caliper.width_mm, "ends": ends}
-    return FluidFrame(image, label, view.spacing, caliper, view, truth)
+    return FluidFrame(image, label, view.spacing, caliper, view, truth_of(caliper, view, quadrant + 1))
+
+
+def truth_of(caliper: Caliper | None, view: View, quadrant: int) -> dict[str, Any]:
+    """Returns the truth of a frame: quadrant, depth_mm (0 without a pocket), width_mm, the ends in pixels."""
+    if caliper is None:
+        return {"quadrant": quadrant, "depth_mm": 0.0, "width_mm": None, "ends": None}
+    ends = [view.to_pixels(end) for end in (caliper.top, caliper.bottom)]
+    return {
+        "quadrant": quadrant,
+        "depth_mm": caliper.depth_mm,
+        "width_mm": caliper.width_mm,
+        "ends": ends,
+    }
 
 
 def tissue_level(echoes: Echoes, seen: Seen) -> float:

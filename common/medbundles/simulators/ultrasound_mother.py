@@ -18,10 +18,12 @@ from medbundles.simulators.ultrasound_display import Machine, View, random_machi
 from medbundles.simulators.ultrasound_examination import (
     QUADRANTS,
     draw_depths,
+    draw_haze,
     draw_index,
     draw_layers,
     draw_probe,
     draw_view,
+    haze_under,
 )
 from medbundles.simulators.ultrasound_fetus import Fetus
 from medbundles.simulators.ultrasound_maps import Floats, Part, Tissue
@@ -113,7 +115,7 @@ class Patient:
                 rng.uniform(-12, -1), rng.uniform(0.35, 0.55), 1.63, grain=2.5, texture="mottled"
             ),
             placenta_at=tuple(place if rng.random() < 0.45 else "" for _ in range(QUADRANTS)),
-            haze=(rng.uniform(-28, -13), rng.uniform(0.7, 2.2)) if rng.random() < 0.55 else None,
+            haze=draw_haze(rng) if rng.random() < 0.55 else None,
             fetus=fetus,
             probe=probe,
             machine=random_machine(rng),
@@ -234,16 +236,4 @@ class Patient:
 
     def haze_under(self, near: float, rng: np.random.Generator) -> Haze | None:
         """Reverberation under the near wall of one quadrant, along some of the beams."""
-        if self.haze is None:
-            return None
-        half = self.probe.half_angle
-        return Haze(
-            radius=self.probe.radius,
-            top=near,
-            level=self.haze[0],
-            fall=self.haze[1],
-            middle=float(rng.uniform(-0.5, 0.5) * half),
-            half_width=float(rng.uniform(0.4, 1.6) * half),
-            period=near / int(rng.integers(3, 7)),
-            contrast=float(rng.uniform(1.5, 6)),
-        )
+        return None if self.haze is None else haze_under(self.probe, near, self.haze, rng)

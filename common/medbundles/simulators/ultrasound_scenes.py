@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -58,11 +58,7 @@ def simulate_abdomen(
         marks: whether text, ruler and grey bar may appear.
     """
     rng = np.random.default_rng(seed)
-    wanted = circumference_mm or rng.uniform(110, 360)
-    ratio = np.clip(rng.normal(1.03, 0.06), 0.88, 1.25)
-    across = 0.0 if rng.random() < 0.5 else np.pi
-    pose = across + rng.normal(0, 0.35) if rng.random() < 0.8 else rng.uniform(0, 2 * np.pi)
-    body = _body(wanted, float(ratio), float(pose), rng)
+    body = draw_abdomen(rng, circumference_mm)
     parts = abdomen_parts(body, frozenset(structures), rng)
     standard = set(STANDARD) <= set(structures) and "kidneys" not in structures
     truth = {"kind": "abdomen", "standard_plane": standard, "structures": list(structures)}
@@ -78,12 +74,27 @@ def simulate_head(
 ) -> Frame:
     """Returns a frame of a fetal head cut at the ventricles; arguments as for `simulate_abdomen`."""
     rng = np.random.default_rng(seed)
-    early = rng.random() < 0.4
-    wanted = circumference_mm or (rng.uniform(60, EARLY_MM) if early else rng.uniform(EARLY_MM, 345))
-    pose = rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0)
-    head = _body(wanted, float(rng.uniform(1.15, 1.45)), float(pose), rng)
+    head = draw_head(rng, circumference_mm, early=rng.random() < 0.4)
     parts = [*(early_parts(head, rng) if is_early(head) else []), *head_parts(head, rng)]
     return _frame(head, parts, {"kind": "head", "standard_plane": True}, rng, size, marks)
+
+
+def draw_abdomen(rng: np.random.Generator, circumference_mm: float | None = None) -> Body:
+    """An abdomen cut across, usually with its back to one side, of 16 to 40 weeks unless it is given."""
+    wanted = circumference_mm or rng.uniform(110, 360)
+    ratio = np.clip(rng.normal(1.03, 0.06), 0.88, 1.25)
+    across = 0.0 if rng.random() < 0.5 else np.pi
+    pose = across + rng.normal(0, 0.35) if rng.random() < 0.8 else rng.uniform(0, 2 * np.pi)
+    return _body(wanted, float(ratio), float(pose), rng)
+
+
+def draw_head(
+    rng: np.random.Generator, circumference_mm: float | None = None, *, early: bool = False
+) -> Body:
+    """A head cut at the ventricles, its midline about level."""
+    wanted = circumference_mm or (rng.uniform(60, EARLY_MM) if early else rng.uniform(EARLY_MM, 345))
+    pose = rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0)
+    return _body(wanted, float(rng.uniform(1.15, 1.45)), float(pose), rng)
 
 
 def _body(circumference: float, ratio: float, pose: float, rng: np.random.Generator) -> Body:
@@ -105,21 +116,11 @@ def _frame(
     size: tuple[int, int] | None,
     marks: bool,
 ) -> Frame:
-    size = size or SIZES[rng.choice(len(SIZES), p=SIZE_SHARES)]
-    view = _view(body, size, rng)
-    probe = _probe(body, view, rng)
-    near = body.centre[1] - body.extent()[1]
-    womb = Womb(body.outline, body.extent(), near, probe.radius)
-    outside = Tissue(rng.uniform(-24, -9), 0.55, 1.62, grain=rng.uniform(3, 6), texture="streaky")
-    scene = Scene(outside, [*womb.parts(rng), *parts], seed=int(rng.integers(2**31)))
-    echoes = render(scene, probe, rng)
-    machine = random_machine(rng, detail=min(body.size / 40, 1))
-    # Operators turn the gain up for a liver; the skull is bright enough to leave a brain dark.
-    brighter = rng.uniform(2, 14) if truth["kind"] == "head" else 0.0
-    picture, _ = show(echoes, view, machine, reference=_reference(echoes, body) * 10 ** (brighter / 20))
-    image = np.round(picture * 255).astype(np.uint8)
-    if marks:
-        image = add_marks(image, rng)
+    setting = Setting.draw(body, rng, size)
+    around = [replace(part, label=None) for part in setting.around]
+    scene = Scene(setting.outside, [*around, *parts], seed=setting.seed)
+    image, _ = setting.photograph(scene, truth["kind"], rng, marks)
+    view = setting.view
     ellipse = Ellipse(
         view.to_pixels(body.centre),
         (body.half_depth / view.spacing, body.half_width / view.spacing),
@@ -127,6 +128,53 @@ def _frame(
     )
     truth = truth | _measures(body, truth["kind"])
     return Frame(image, scene.labels(*view.grid()), view.spacing, ellipse, truth)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a part of a fetus is scanned with, and what lies around it.
+
+    Args:
+        body, view, probe: what is looked at, and how.
+        around: the womb and what is in it, from back to front, with labels of fluid.
+        outside: the tissue beyond.
+        seed: of the tissues' texture.
+    """
+
+    body: Body
+    view: View
+    probe: Probe
+    around: list[Part]
+    outside: Tissue
+    seed: int
+
+    @classmethod
+    def draw(cls, body: Body, rng: np.random.Generator, size: tuple[int, int] | None) -> Setting:
+        """A probe and a window that show most of the body."""
+        size = size or SIZES[rng.choice(len(SIZES), p=SIZE_SHARES)]
+        view = _view(body, size, rng)
+        probe = _probe(body, view, rng)
+        womb = Womb(body.outline, body.extent(), nearest(body), probe.radius)
+        outside = Tissue(rng.uniform(-24, -9), 0.55, 1.62, grain=rng.uniform(3, 6), texture="streaky")
+        return cls(body, view, probe, womb.parts(rng), outside, int(rng.integers(2**31)))
+
+    def photograph(
+        self, scene: Scene, kind: str, rng: np.random.Generator, marks: bool
+    ) -> tuple[NDArray[np.uint8], Echoes]:
+        """Returns the image of a scene, its gain set as for head or abdomen, and the echoes behind it."""
+        echoes = render(scene, self.probe, rng)
+        machine = random_machine(rng, detail=min(self.body.size / 40, 1))
+        # Operators turn the gain up for a liver; the skull is bright enough to leave a brain dark.
+        brighter = rng.uniform(2, 14) if kind == "head" else 0.0
+        reference = _reference(echoes, self.body) * 10 ** (brighter / 20)
+        picture, _ = show(echoes, self.view, machine, reference=reference)
+        image = np.round(picture * 255).astype(np.uint8)
+        return (add_marks(image, rng) if marks else image), echoes
+
+
+def nearest(body: Body) -> float:
+    """Depth of the point of a body that is nearest to the probe, mm."""
+    return body.centre[1] - body.extent()[1]
 
 
 def _measures(body: Body, kind: str) -> dict[str, float]:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from medbundles.simulators.ultrasound_maps import Part, Tissue
+from medbundles.simulators.ultrasound_pockets import FETUS, FLUID
 from medbundles.simulators.ultrasound_regions import (
     Blob,
     Both,
@@ -45,17 +46,17 @@ class Womb:
     probe_radius: float
 
     def parts(self, rng: np.random.Generator) -> list[Part]:
-        """Everything around the fetus, from back to front."""
+        """Everything around the fetus, from back to front; fluid, limbs and cord carry their labels."""
         cavity, amount = self._cavity(rng)
         water = fluid(rng)
         parts = self._far_tissue(rng)
-        parts += [Part(cavity.shrunk(-rng.uniform(2, 9)), WALL), Part(cavity, water)]
+        parts += [Part(cavity.shrunk(-rng.uniform(2, 9)), WALL), Part(cavity, water, FLUID)]
         parts += self._placenta(rng)
         ripple = random_ripple(rng, rng.uniform(0.5, 3.5), longest=60)
-        parts = [Part(Rippled(p.region, ripple), p.tissue) for p in parts]
+        parts = [replace(part, region=Rippled(part.region, ripple)) for part in parts]
         parts += self._near_layers(rng)
         if amount > 4:
-            parts += self._pieces(cavity, rng)
+            parts += [replace(piece, label=FETUS) for piece in self._pieces(cavity, rng)]
         return parts + self._lost_contact(rng)
 
     def _cavity(self, rng: np.random.Generator) -> tuple[Blob, float]:

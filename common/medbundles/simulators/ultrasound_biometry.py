@@ -1,0 +1,56 @@
+"""Frames as they are stored for measuring a fetal head or abdomen, with labels of the fluid around it.
+
+The examinations of `ultrasound_fluid` show whole quadrants; here head or abdomen fills a good part of the
+frame, as in the public sets of real frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from medbundles.simulators.ultrasound_abdomen import abdomen_parts
+from medbundles.simulators.ultrasound_examination import draw_haze, haze_under
+from medbundles.simulators.ultrasound_fluid import FluidFrame, truth_of
+from medbundles.simulators.ultrasound_head import head_parts
+from medbundles.simulators.ultrasound_maps import Part
+from medbundles.simulators.ultrasound_pockets import FETUS, FluidScene, Seen
+from medbundles.simulators.ultrasound_scenes import STANDARD, Setting, draw_abdomen, draw_head, nearest
+from medbundles.simulators.ultrasound_varied import vary
+
+HAZY = 0.5  # share of frames with reverberation under the near wall
+
+
+def simulate_biometry(
+    seed: int | list[int], *, size: tuple[int, int] | None = None, marks: bool = True
+) -> FluidFrame:
+    """Returns a frame of a fetal head or abdomen with its labels and its deepest pocket, if there is one.
+
+    Args:
+        seed: everything follows from it.
+        size: columns and rows; drawn from common frame sizes when None.
+        marks: whether text, ruler and grey bar may appear.
+    """
+    rng = np.random.default_rng(seed)
+    kind = "head" if rng.random() < 0.5 else "abdomen"
+    if kind == "head":
+        body = draw_head(rng)
+        parts = head_parts(body, rng)
+    else:
+        body = draw_abdomen(rng)
+        parts = abdomen_parts(body, frozenset(STANDARD), rng)
+    setting = Setting.draw(body, rng, size)
+    haze = haze_under(setting.probe, nearest(body), draw_haze(rng), rng) if rng.random() < HAZY else None
+    fetus = [replace(part, label=FETUS) for part in parts]
+    scene = FluidScene(setting.outside, [*map(_labelled, setting.around), *fetus], setting.seed, haze)
+    varied = replace(scene, parts=vary(scene.parts, rng))
+    image, echoes = setting.photograph(varied, kind, rng, marks)
+    seen = Seen.of(scene, setting.probe, setting.view, echoes.maps)
+    caliper, view = seen.deepest_pocket(), setting.view
+    return FluidFrame(image, seen.frame_labels(), view.spacing, caliper, view, truth_of(caliper, view, 0))
+
+
+def _labelled(part: Part) -> Part:
+    """A part of the womb that hides the fluid it lies over."""
+    return part if part.label is not None else replace(part, label=0)
