@@ -12,6 +12,7 @@ from typing import Any
 
 from fire.decorators import SetParseFns
 
+from medbundles.logs import say, show_log
 from medbundles.zoo import find
 
 PATHS = ("dataset_dir", "output_dir", "weights")
@@ -74,7 +75,7 @@ def demo(bundle: str = "", *, output: str = "demo", **knobs: Any) -> int:
     for folder in folders:
         _checked(folder, INFERENCE, knobs)
     place = Path(output).resolve()
-    _plain_log()
+    show_log()
     bad = 0
     for row in run_demo(folders, place, knobs):
         print(
@@ -93,13 +94,14 @@ def demo(bundle: str = "", *, output: str = "demo", **knobs: Any) -> int:
 
 
 @SetParseFns(str, str, str)
-def predict(bundle: str, input: str, output: str, **knobs: Any) -> int:
+def predict(bundle: str, input: str, output: str, *, log_json: bool = False, **knobs: Any) -> int:
     """Runs a bundle on your images.
 
     Args:
         bundle: the bundle.
         input: an image, a folder of images, a DICOM series or a zip.
         output: the folder for results, previews, report.json and report.csv.
+        log_json: print one JSON object per line, for programs.
         knobs: options of the bundle, as --name value or name=value.
     """
     from medbundles.zoo.workflows import INFERENCE, monai_command, run_workflow
@@ -108,8 +110,8 @@ def predict(bundle: str, input: str, output: str, **knobs: Any) -> int:
     overrides = {"dataset_dir": input, "output_dir": output, **knobs}
     overrides = _checked(folder, INFERENCE, overrides)
     _existing(overrides["dataset_dir"])
-    _plain_log()
-    print(f"the same through MONAI: {monai_command(folder, INFERENCE, overrides)}", flush=True)
+    show_log(log_json)
+    say(f"the same through MONAI: {monai_command(folder, INFERENCE, overrides)}")
     try:
         run_workflow(folder, INFERENCE, overrides, logging_file=False)
         status = 0
@@ -137,13 +139,14 @@ def simulate(bundle: str, output: str, *, n: int = 20, seed: int = 0, **knobs: A
 
 
 @SetParseFns(str, stage=str)
-def train(bundle: str, *, stage: str = "", **knobs: Any) -> None:
+def train(bundle: str, *, stage: str = "", log_json: bool = False, **knobs: Any) -> None:
     """Trains a bundle; --resume true continues the run in --output_dir.
 
     Args:
         bundle: the bundle.
         stage: which part of a bundle that is trained in parts; all for one after the other, each in a folder
             of its own in --output_dir.
+        log_json: print one JSON object per line, for programs.
         knobs: options of the bundle, such as --dataset_dir D --output_dir R --epochs 20.
     """
     from medbundles.zoo.workflows import monai_command, run_workflow, training_stages
@@ -151,31 +154,34 @@ def train(bundle: str, *, stage: str = "", **knobs: Any) -> None:
     folder = find.find_bundle(bundle)
     stages = training_stages(folder, stage)
     options = {name: _checked(folder, files, knobs) for name, files in stages.items()}
+    show_log(log_json)
     for name, files in stages.items():
         overrides = options[name]
         if len(stages) > 1 and "output_dir" in overrides:
             overrides["output_dir"] = str(Path(overrides["output_dir"]) / name)
-        print(f"the same through MONAI: {monai_command(folder, files, overrides)}", flush=True)
-        run_workflow(folder, files, overrides)
+        say(f"the same through MONAI: {monai_command(folder, files, overrides)}")
+        run_workflow(folder, files, overrides, logging_file=not log_json)
 
 
 @SetParseFns(str)
-def evaluate(bundle: str, *, update_card: bool = False, **knobs: Any) -> None:
+def evaluate(bundle: str, *, update_card: bool = False, log_json: bool = False, **knobs: Any) -> None:
     """Measures a bundle on cases with known truth that it was not trained on.
 
     Args:
         bundle: the bundle.
         update_card: take the figures into the bundle's model card.
+        log_json: print one JSON object per line, for programs.
         knobs: options of the bundle, such as --dataset_dir D --output_dir R.
     """
     from medbundles.zoo.workflows import EVALUATE, monai_command, run_workflow
 
     folder = find.find_bundle(bundle)
     overrides = _checked(folder, EVALUATE, knobs)
-    print(f"the same through MONAI: {monai_command(folder, EVALUATE, overrides)}", flush=True)
-    workflow = run_workflow(folder, EVALUATE, overrides)
+    show_log(log_json)
+    say(f"the same through MONAI: {monai_command(folder, EVALUATE, overrides)}")
+    workflow = run_workflow(folder, EVALUATE, overrides, logging_file=not log_json)
     results = Path(workflow.parser.get_parsed_content("output_dir")) / "evaluation.json"
-    print(f"figures: {results}")
+    say(f"figures: {results}", figures=str(results))
     if update_card:
         import shutil
 
@@ -274,23 +280,15 @@ def _existing(path: str) -> None:
         existing(Path(path))
 
 
-def _plain_log() -> None:
-    """Shows what our own modules have to say, without time and place."""
-    import logging
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout, force=True)
-    logging.getLogger("medbundles").setLevel(logging.INFO)
-    logging.getLogger("monai.bundle").setLevel(logging.ERROR)
-
-
 def _show_report(folder: Path) -> None:
     from medbundles.reports import read_report
     from medbundles.transforms import measurement_text
 
     for case in read_report(folder)["cases"]:
         values = ", ".join(measurement_text(m) for m in case["measurements"])
-        print(f"{Path(case['input']).name}: {values or case['status']}")
-    print(f"results: {folder}")
+        facts = {"case": case["input"], "measurements": case["measurements"]}
+        say(f"{Path(case['input']).name}: {values or case['status']}", **facts)
+    say(f"results: {folder}", results=str(folder))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from medbundles.devices import choose_device, describe_device
 from medbundles.fingerprints import options_hash, weights_hash
 from medbundles.inferers import AutocastInferer
 from medbundles.io import remove
+from medbundles.logs import ABOUT
 from medbundles.metadata import bundle_info
 from medbundles.packed import warn_of_foreign_modules
 from medbundles.pipeline import Behind
@@ -225,10 +226,11 @@ class CaseEvaluator(SupervisedEvaluator):
             cases = [case for case in cases if case["input"] in own]
         write_report(own_folder(self.output_dir) if self._sharded else self.output_dir, cases, self._header)
         self._bar.clear()
+        facts = {ABOUT: {"case": result["input"], "status": result["status"], "seconds": result["seconds"]}}
         if result["status"] == "failed":
-            logger.error("%s: failed\n%s", result["input"], result["error"])
+            logger.error("%s: failed\n%s", result["input"], result["error"], extra=facts)
         else:
-            logger.info("%s: %s (%.1f s)", result["input"], result["status"], result["seconds"])
+            logger.info("%s: %s (%.1f s)", result["input"], result["status"], result["seconds"], extra=facts)
         self._bar.update()
 
     def _all_cases(self) -> list[dict[str, Any]]:
