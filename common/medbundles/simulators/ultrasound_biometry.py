@@ -10,16 +10,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from medbundles.simulators.ultrasound_abdomen import abdomen_parts
+from medbundles.simulators.ultrasound_abdomen import Body, abdomen_parts
 from medbundles.simulators.ultrasound_examination import draw_haze, haze_under
 from medbundles.simulators.ultrasound_fluid import FluidFrame, truth_of
 from medbundles.simulators.ultrasound_head import head_parts
-from medbundles.simulators.ultrasound_maps import Part
+from medbundles.simulators.ultrasound_maps import Part, Tissue
 from medbundles.simulators.ultrasound_pockets import FETUS, FluidScene, Seen
+from medbundles.simulators.ultrasound_regions import Blob, Rippled, random_lobes, random_ripple
 from medbundles.simulators.ultrasound_scenes import STANDARD, Setting, draw_abdomen, draw_head, nearest
 from medbundles.simulators.ultrasound_varied import vary
 
 HAZY = 0.5  # share of frames with reverberation under the near wall
+PRESSED = (0.15, 0.2, 0.25, 0.2, 0.2)  # shares of frames in which the fetus lies against 0 to 4 things
 
 
 def simulate_biometry(
@@ -43,12 +45,32 @@ def simulate_biometry(
     setting = Setting.draw(body, rng, size)
     haze = haze_under(setting.probe, nearest(body), draw_haze(rng), rng) if rng.random() < HAZY else None
     fetus = [replace(part, label=FETUS) for part in parts]
-    scene = FluidScene(setting.outside, [*map(_labelled, setting.around), *fetus], setting.seed, haze)
+    around = [*map(_labelled, setting.around), *_pressed(body, rng)]
+    scene = FluidScene(setting.outside, [*around, *fetus], setting.seed, haze)
     varied = replace(scene, parts=vary(scene.parts, rng))
     image, echoes = setting.photograph(varied, kind, rng, marks)
     seen = Seen.of(scene, setting.probe, setting.view, echoes.maps)
     caliper, view = seen.deepest_pocket(), setting.view
     return FluidFrame(image, seen.frame_labels(), view.spacing, caliper, view, truth_of(caliper, view, 0))
+
+
+def _pressed(body: Body, rng: np.random.Generator) -> list[Part]:
+    """Wall or placenta that the fetus lies against, so that there is no fluid on that side."""
+    parts = []
+    for _ in range(rng.choice(len(PRESSED), p=PRESSED)):
+        toward, radius = rng.uniform(0, 2 * np.pi), body.size * rng.uniform(0.8, 2.0)
+        step = np.array([np.cos(toward), np.sin(toward)])
+        rim = body.size / float(
+            body.outline.polar(*(np.float32(body.centre) + body.size * step)[:, None])[0][0]
+        )
+        middle = np.asarray(body.centre) + (rim + radius * rng.uniform(0.8, 0.99)) * step
+        axes = (radius * rng.uniform(1.0, 2.2), radius)
+        shape = Blob((float(middle[0]), float(middle[1])), axes, toward + np.pi / 2, random_lobes(rng, 0.15))
+        texture = str(rng.choice(["streaky", "mottled", "coarse"]))
+        tissue = Tissue(rng.uniform(-26, -4), 0.5, rng.uniform(1.6, 1.65), rng.uniform(2, 5), texture)
+        ripple = random_ripple(rng, rng.uniform(0.3, 3.0), longest=60)
+        parts.append(Part(Rippled(shape, ripple), tissue, 0))
+    return parts
 
 
 def _labelled(part: Part) -> Part:

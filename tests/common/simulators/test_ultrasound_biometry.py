@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from medbundles.simulators.ultrasound import Probe
 from medbundles.simulators.ultrasound_biometry import simulate_biometry
@@ -26,7 +27,7 @@ PARTS = [
 
 @pytest.fixture(scope="module")
 def frames() -> list[FluidFrame]:
-    return [simulate_biometry(seed, size=SMALL) for seed in range(8)]
+    return [simulate_biometry(seed, size=SMALL) for seed in range(12)]
 
 
 def test_the_fetus_fills_much_of_the_frame_and_fluid_lies_around_it(frames: list[FluidFrame]) -> None:
@@ -54,6 +55,15 @@ def test_the_caliper_is_as_long_as_the_deepest_column_of_the_label(frames: list[
             compared += 1
         assert frame.truth["quadrant"] == 0
     assert compared >= 3
+
+
+def test_the_fetus_may_lie_in_fluid_or_against_the_wall(frames: list[FluidFrame]) -> None:
+    shares = []
+    for frame in frames:
+        fetus = frame.label == FETUS
+        rim = binary_dilation(fetus, iterations=4) & ~fetus
+        shares.append(float(np.mean(is_fluid(frame.label)[rim])))
+    assert min(shares) < 0.35 and max(shares) > 0.6
 
 
 def test_a_seed_gives_one_frame() -> None:
