@@ -60,6 +60,16 @@ def test_whole_slices_and_windows_give_nearly_the_same() -> None:
     assert (whole - windows).abs().mean() < 0.05 * whole.abs().mean()
 
 
+def test_fast_is_balanced_and_exact_is_within_some_hounsfield_units(series: Path, tmp_path: Path) -> None:
+    answers = {}
+    for mode in ("fast", "balanced", "exact"):
+        run(series, tmp_path / mode, mode=mode, output_ext=".nii.gz")
+        (path,) = (tmp_path / mode).glob("*_denoised.nii.gz")
+        answers[mode] = read_image(path).array.astype(float)
+    assert np.array_equal(answers["fast"], answers["balanced"])
+    assert 0 < np.abs(answers["exact"] - answers["balanced"]).max() <= 10
+
+
 def run(source: Path, output: Path, **options: object) -> dict:
     """Runs inference and returns the only case of the report."""
     knobs = {"dataset_dir": str(source), "output_dir": str(output), "device": "cpu", **options}
