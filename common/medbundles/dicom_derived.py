@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medbundles.dicom_pixels import DAMAGE
+from medbundles.dicom_synthetic import unacquired
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -41,12 +42,19 @@ EQUIPMENT = ("109103", "Modifying Equipment")
 
 @dataclass(frozen=True)
 class Maker:
-    """Who derives: the bundle, its version, what it did in one word, and remarks for the description."""
+    """Who derives: the bundle, its version, what it did in one word, and remarks for the description.
+
+    Attributes:
+        synthetic: what the pixels imitate, such as T1Gd, if they were made up and not acquired and changed.
+        window: centre and width of the grey values, where the source's own do not fit.
+    """
 
     name: str
     version: str
     verb: str
     remark: str = ""
+    synthetic: str = ""
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,8 @@ def derived_header(
     header = deepcopy(source)
     _clean(header)
     _form(header, form)
+    if maker.synthetic:
+        unacquired(header, maker.window)
     _describe(header, maker)
     _identify(header, maker, series_uid)
     _date(header, moment)
@@ -165,7 +175,8 @@ def _identify(header: "Dataset", maker: Maker, series_uid: str) -> None:
     )
     header.SeriesNumber = SERIES_OFFSET + int(header.get("SeriesNumber") or 0)
     ending = f"{maker.verb} (medbundles)"[:LONG_STRING]
-    acquired = str(header.get("SeriesDescription") or "").strip()[: LONG_STRING - len(ending) - 3]
+    before = "" if maker.synthetic else str(header.get("SeriesDescription") or "")
+    acquired = before.strip()[: LONG_STRING - len(ending) - 3]
     header.SeriesDescription = f"{acquired} + {ending}" if acquired else ending
     kinds = header.get("ImageType") or []
     plane = [str(kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)][2:3]
@@ -183,6 +194,8 @@ def _describe(header: "Dataset", maker: Maker) -> None:
     from pydicom.dataset import Dataset
 
     done = f"{maker.verb} by medbundles {maker.name} {maker.version}, research use only"
+    if maker.synthetic:
+        done = f"SYNTHETIC {maker.synthetic}, not acquired: {done}"
     earlier = str(header.get("DerivationDescription") or "").strip()
     parts = [part for part in (earlier, done, maker.remark) if part]
     header.DerivationDescription = "; ".join(parts)[-SHORT_TEXT:]
