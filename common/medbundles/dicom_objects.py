@@ -65,7 +65,7 @@ def coded(code: Code) -> Any:
 
 
 def _own_scheme() -> Any:
-    return highdicom().sr.CodingSchemeIdentificationItem(
+    return highdicom().coding_schemes.CodingSchemeIdentificationItem(
         designator=PRIVATE_SCHEME, name="Codes of medbundles", responsible_organization="medbundles"
     )
 

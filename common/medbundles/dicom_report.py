@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medbundles.dicom_derived import LONG_STRING
-from medbundles.dicom_objects import RESEARCH, Origin, coded, highdicom, instance_of
 from medbundles.dicom_objects import REPORT as KIND
+from medbundles.dicom_objects import RESEARCH, Origin, coded, highdicom, instance_of
 from medbundles.dicom_pixels import without_pydicom_messages
 from medbundles.dicom_seg import segments_in, tracking_uid
 from medbundles.terminology import Code, MeasurementTerms, Terminology

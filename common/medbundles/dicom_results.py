@@ -33,7 +33,7 @@ FORMATS = (FILES, AS_DICOM)
 class SaveDicomd(CaseWriter):
     """Writes the folder `<case>_dicom`, whole or not at all, if `output_format` is `dicom`.
 
-    In it lie `segmentation.dcm` (of a label map), `measurements.dcm` (the rows and warnings of the report) and,
+    In it lie `segmentation.dcm` (of a label map), `measurements.dcm` (rows and warnings of the report) and,
     for a 2D bundle, `key_image.dcm` (the preview). A bundle of kind `image` has its series written by
     `SaveImageWholed`; here that must have been DICOM.
 
@@ -203,7 +203,7 @@ def not_dicom(source: str | Path) -> DicomOutputError:
     """Returns the error for an input whose results cannot join a study in an archive."""
     return DicomOutputError(
         "an input that is not DICOM, with results asked for as DICOM",
-        expected="DICOM: its patient, study and image identifiers go into the results, and other files have none",
+        expected="DICOM: patient, study and images of the results are those of the input",
         source=source,
         advice="pass the DICOM files that this image was made from, or leave out --output_format",
     )

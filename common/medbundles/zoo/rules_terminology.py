@@ -1,4 +1,4 @@
-"""Rules for `medbundles.terminology`: codes of segments and measurements, complete and of a form DICOM takes."""
+"""Rules for `medbundles.terminology`: codes of segments and measurements, complete, as DICOM takes them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _is_code(code: Any) -> bool:
 
 def _place(bundle: BundleSource, where: str, name: str, segment: Any) -> Iterator[Problem]:
     """A row belongs to a label, or by `*` to the label whose name begins with what `*` stands for."""
-    if segment is None or str(segment) in _labels(bundle) and isinstance(segment, int):
+    if segment is None or (str(segment) in _labels(bundle) and isinstance(segment, int)):
         return
     if segment == ANY and name.count(ANY) == 1:
         return
