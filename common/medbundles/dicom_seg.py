@@ -50,6 +50,7 @@ def segmentation(
         content_label="SEGMENTATION",
         content_description=joined([f"{origin.name} {origin.version}", remark], LONG_STRING),
         pixel_measures=_measures(origin, source),
+        omit_empty_frames=bool(np.any(labels)),
         **origin.identity(SEGMENTATION),
     )
     _settle_dimensions(dataset, origin)
