@@ -34,6 +34,11 @@ STALE = (
     *("DigitalSignaturesSequence", "MACParametersSequence", "EncryptedAttributesSequence"),
     *("DerivationCodeSequence", "SourceImageSequence", "ReferencedPerformedProcedureStepSequence"),
 )
+OFTEN_MISSING = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+    *("ReferringPhysicianName", "AccessionNumber", "Manufacturer", "PositionReferenceIndicator"),
+    *("Laterality", "PatientPosition"),
+)
 GRAPHICS = (range(0x5000, 0x5100), range(0x6000, 0x6100))  # curves and overlays on the acquired picture
 LOSSY = {f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 81, 91, 93, 203)}
 SOURCE_IMAGE = ("121322", "Source image for image processing operation")
@@ -128,6 +133,7 @@ def derived_header(
     _identify(header, maker, series_uid)
     _date(header, moment)
     _credit(header, maker, moment)
+    _complete(header)
     return header
 
 
@@ -149,6 +155,13 @@ def _clean(dataset: "Dataset") -> None:
         elif element.VR == "SQ":
             for item in element.value:
                 _clean(item)
+
+
+def _complete(header: "Dataset") -> None:
+    """Adds, empty, what the standard wants in every image and anonymisers like to take away."""
+    for name in OFTEN_MISSING:
+        if name not in header:
+            setattr(header, name, "")
 
 
 def _form(header: "Dataset", form: PixelFormat) -> None:
@@ -180,7 +193,8 @@ def _identify(header: "Dataset", maker: Maker, series_uid: str) -> None:
     header.SeriesDescription = f"{acquired} + {ending}" if acquired else ending
     kinds = header.get("ImageType") or []
     plane = [str(kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)][2:3]
-    header.ImageType = ["DERIVED", "SECONDARY", *(plane or ["AXIAL"] * (header.get("Modality") == "CT"))]
+    usual = {"CT": ["AXIAL"], "MR": ["OTHER"]}.get(str(header.get("Modality")), [])
+    header.ImageType = ["DERIVED", "SECONDARY", *(plane or usual)]
 
 
 def _date(header: "Dataset", moment: datetime.datetime) -> None:

@@ -18,7 +18,7 @@ DESCRIBES_SOURCE = (
 )
 # An MR image must say these; RM is research mode.
 MR = {"ScanningSequence": "RM", "SequenceVariant": "NONE", "ScanOptions": "", "MRAcquisitionType": ""}
-MR |= {"EchoTime": None, "EchoTrainLength": None}
+MR |= {"RepetitionTime": None, "EchoTime": None, "EchoTrainLength": None}
 
 
 def unacquired(header: Dataset, window: tuple[float, float] | None = None) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,16 @@ ROWS: list[dict[str, Any]] = [
     {"name": "size", "value": 3.0, "unit": "mL", "reason": None},
     {"name": "part", "value": 2.5, "unit": "%", "reason": None},
 ]
+
+
+@cache
+def builder() -> Build:
+    """Returns `build_dicom` of the conftest.py beside this file, for tests that lie elsewhere."""
+    place = Path(__file__).with_name("conftest.py")
+    spec = importlib.util.spec_from_file_location("dicom_builders", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.build_dicom
 
 
 def write_ct(
