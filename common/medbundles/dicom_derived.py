@@ -37,7 +37,7 @@ STALE = (
 OFTEN_MISSING = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("ReferringPhysicianName", "AccessionNumber", "Manufacturer", "PositionReferenceIndicator"),
-    *("Laterality", "PatientPosition"),
+    *("Laterality", "PatientPosition", "SliceThickness"),
 )
 GRAPHICS = (range(0x5000, 0x5100), range(0x6000, 0x6100))  # curves and overlays on the acquired picture
 LOSSY = {f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 81, 91, 93, 203)}

@@ -16,9 +16,14 @@ DESCRIBES_SOURCE = (
     *("VOILUTFunction", "RequestAttributesSequence", "PerformedProcedureStepDescription"),
     *("RescaleType", "RealWorldValueMappingSequence", "PresentationLUTShape"),
 )
-# An MR image must say these; RM is research mode.
-MR = {"ScanningSequence": "RM", "SequenceVariant": "NONE", "ScanOptions": "", "MRAcquisitionType": ""}
-MR |= {"RepetitionTime": None, "EchoTime": None, "EchoTrainLength": None}
+# What an image must have all the same, by modality; RM is research mode.
+MUST_HAVE = {
+    "MR": {
+        **{"ScanningSequence": "RM", "SequenceVariant": "NONE", "ScanOptions": "", "MRAcquisitionType": ""},
+        **{"RepetitionTime": None, "EchoTime": None, "EchoTrainLength": None},
+    },
+    "CT": {"KVP": None, "AcquisitionNumber": None},
+}
 
 
 def unacquired(header: Dataset, window: tuple[float, float] | None = None) -> None:
@@ -28,8 +33,7 @@ def unacquired(header: Dataset, window: tuple[float, float] | None = None) -> No
         person = element.VR == "PN" and element.keyword not in ("PatientName", "ReferringPhysicianName")
         if acquisition or person or element.keyword in DESCRIBES_SOURCE:
             del header[element.tag]
-    if header.get("Modality") == "MR":
-        for keyword, value in MR.items():
-            setattr(header, keyword, value)
+    for keyword, value in MUST_HAVE.get(str(header.get("Modality")), {}).items():
+        setattr(header, keyword, value)
     if window is not None:
         header.WindowCenter, header.WindowWidth = window

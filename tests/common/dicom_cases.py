@@ -110,8 +110,10 @@ def write_ct(
             "StudyInstanceUID": "1.2.3",
             "SeriesInstanceUID": "1.2.3.4",
             "FrameOfReferenceUID": "1.2.9",
-            "ImageOrientationPatient": [*axes[:, 0], *axes[:, 1]],
-            "ImagePositionPatient": list(place),
+            "ImageOrientationPatient": [f"{v:.10f}" for v in (*axes[:, 0], *axes[:, 1])],
+            "ImagePositionPatient": [f"{v:.8f}" for v in place],
+            "RescaleSlope": 1,
+            "RescaleIntercept": 0,
             "PixelSpacing": [spacing[1], spacing[0]],
             "InstanceNumber": number,
         }
