@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from medbundles import io
 from medbundles.checks import root_input_error
+from medbundles.dicom_results import check_format, known_format
 from medbundles.pipeline import read_ahead
 from medbundles.profiling import Profile
 from medbundles.shards import rank_and_size, shared_out
@@ -34,6 +35,7 @@ class CaseDataset(Dataset):
         data: dictionaries with at least `image`.
         transform: the preprocessing.
         shard: under torchrun, take only the share of this process.
+        output_format: how results are wanted; a case that cannot have them so is not even read.
     """
 
     def __init__(
@@ -42,10 +44,12 @@ class CaseDataset(Dataset):
         transform: Callable | None = None,
         *,
         shard: bool = False,
+        output_format: str = "auto",
     ) -> None:
         super().__init__(shared_out(data) if shard else data, transform)
         self.shard = bool(shard) and rank_and_size()[1] > 1
         self.all_inputs = [input_name(case) for case in data]  # the other processes' among them
+        self.output_format = known_format(output_format)
         self.done: set[str] = set()  # inputs that are not to be read again
         self.profile = Profile()
         self._names = shared_out(case_names(self.all_inputs)) if self.shard else []
@@ -65,6 +69,7 @@ class CaseDataset(Dataset):
             return item | {"done": True}
         started = time.monotonic()
         try:
+            check_format(self.output_format, self.data[index]["image"])
             item = {**self.data[index], **item, "warnings": []}
             item = self.profile.run(self.transform, item, "read")
         except Exception as error:  # whatever is wrong with one case must not stop the others

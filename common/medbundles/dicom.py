@@ -58,12 +58,12 @@ def read_series(folder: Path, source: Path, *, series: str | int | None = None) 
 
 
 @without_pydicom_messages
-def slices_in_order(path: Path, source: Path) -> "list[tuple[Path, Dataset]]":
+def slices_in_order(path: Path, source: Path, series: str | None = None) -> "list[tuple[Path, Dataset]]":
     """Returns file and header of each slice that `read_frame` or `read_series` would read, in that order."""
     if path.is_file():
         header = header_of(path, source)
         return [] if header is None else [(path, header)]
-    chosen = _slices(path, source, None)
+    chosen = _slices(path, source, series)
     return chosen if len(chosen) == 1 else [chosen[i] for i in _stack([h for _, h in chosen], source).order]
 
 
@@ -73,6 +73,17 @@ def affine_of_slices(headers: "Sequence[Dataset]", source: Path) -> np.ndarray:
         return _affine_of_stack(headers[0], _stack(headers, source), source)
     sides = (*calibration(headers[0], source).spacing, 1.0)
     return affine_from_lps(directions(headers[0], source), sides, _position(headers[0]))
+
+
+def frames_in_order(header: "Dataset", source: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """Returns the frames of an enhanced file, counted from 0, in their order in space, and the RAS affine."""
+    stack = _stack_of_frames(header, source, frames_of(header, source))
+    return tuple(int(index) for index in stack.order), _affine_of_stack(header, stack, source)
+
+
+def _stack_of_frames(header: "Dataset", source: Path, count: int) -> Stack:
+    positions = [_position(functional(header, i, "PlanePositionSequence")) for i in range(count)]
+    return geometry_of_slices(np.array(positions), directions(header, source), source)
 
 
 def _affine_of_stack(first: "Dataset", stack: Stack, source: Path) -> np.ndarray:
@@ -112,8 +123,7 @@ def _volume(
     """Stacks the slices of a series (one file each) or of an enhanced multi-frame file."""
     check_volume((first.Columns, first.Rows, count), source)
     if headers is None:
-        positions = [_position(functional(first, i, "PlanePositionSequence")) for i in range(count)]
-        stack = geometry_of_slices(np.array(positions), directions(first, source), source)
+        stack = _stack_of_frames(first, source, count)
     else:
         stack = _stack(headers, source)
     known = calibration(first, source)

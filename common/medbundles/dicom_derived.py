@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medbundles.dicom_pixels import DAMAGE
+from medbundles.dicom_synthetic import unacquired
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -33,6 +34,11 @@ STALE = (
     *("DigitalSignaturesSequence", "MACParametersSequence", "EncryptedAttributesSequence"),
     *("DerivationCodeSequence", "SourceImageSequence", "ReferencedPerformedProcedureStepSequence"),
 )
+OFTEN_MISSING = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
+    *("ReferringPhysicianName", "AccessionNumber", "Manufacturer", "PositionReferenceIndicator"),
+    *("Laterality", "PatientPosition", "SliceThickness"),
+)
 GRAPHICS = (range(0x5000, 0x5100), range(0x6000, 0x6100))  # curves and overlays on the acquired picture
 LOSSY = {f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 81, 91, 93, 203)}
 SOURCE_IMAGE = ("121322", "Source image for image processing operation")
@@ -41,12 +47,19 @@ EQUIPMENT = ("109103", "Modifying Equipment")
 
 @dataclass(frozen=True)
 class Maker:
-    """Who derives: the bundle, its version, what it did in one word, and remarks for the description."""
+    """Who derives: the bundle, its version, what it did in one word, and remarks for the description.
+
+    Attributes:
+        synthetic: what the pixels imitate, such as T1Gd, if they were made up and not acquired and changed.
+        window: centre and width of the grey values, where the source's own do not fit.
+    """
 
     name: str
     version: str
     verb: str
     remark: str = ""
+    synthetic: str = ""
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,10 +127,13 @@ def derived_header(
     header = deepcopy(source)
     _clean(header)
     _form(header, form)
+    if maker.synthetic:
+        unacquired(header, maker.window)
     _describe(header, maker)
     _identify(header, maker, series_uid)
     _date(header, moment)
     _credit(header, maker, moment)
+    _complete(header)
     return header
 
 
@@ -139,6 +155,13 @@ def _clean(dataset: "Dataset") -> None:
         elif element.VR == "SQ":
             for item in element.value:
                 _clean(item)
+
+
+def _complete(header: "Dataset") -> None:
+    """Adds, empty, what the standard wants in every image and anonymisers like to take away."""
+    for name in OFTEN_MISSING:
+        if name not in header:
+            setattr(header, name, "")
 
 
 def _form(header: "Dataset", form: PixelFormat) -> None:
@@ -165,11 +188,13 @@ def _identify(header: "Dataset", maker: Maker, series_uid: str) -> None:
     )
     header.SeriesNumber = SERIES_OFFSET + int(header.get("SeriesNumber") or 0)
     ending = f"{maker.verb} (medbundles)"[:LONG_STRING]
-    acquired = str(header.get("SeriesDescription") or "").strip()[: LONG_STRING - len(ending) - 3]
+    before = "" if maker.synthetic else str(header.get("SeriesDescription") or "")
+    acquired = before.strip()[: LONG_STRING - len(ending) - 3]
     header.SeriesDescription = f"{acquired} + {ending}" if acquired else ending
     kinds = header.get("ImageType") or []
     plane = [str(kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)][2:3]
-    header.ImageType = ["DERIVED", "SECONDARY", *(plane or ["AXIAL"] * (header.get("Modality") == "CT"))]
+    usual = {"CT": ["AXIAL"], "MR": ["OTHER"]}.get(str(header.get("Modality")), [])
+    header.ImageType = ["DERIVED", "SECONDARY", *(plane or usual)]
 
 
 def _date(header: "Dataset", moment: datetime.datetime) -> None:
@@ -183,6 +208,8 @@ def _describe(header: "Dataset", maker: Maker) -> None:
     from pydicom.dataset import Dataset
 
     done = f"{maker.verb} by medbundles {maker.name} {maker.version}, research use only"
+    if maker.synthetic:
+        done = f"SYNTHETIC {maker.synthetic}, not acquired: {done}"
     earlier = str(header.get("DerivationDescription") or "").strip()
     parts = [part for part in (earlier, done, maker.remark) if part]
     header.DerivationDescription = "; ".join(parts)[-SHORT_TEXT:]

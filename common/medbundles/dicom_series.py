@@ -18,16 +18,18 @@ import numpy as np
 from medbundles import io
 from medbundles.archives import split_archive, unpacked
 from medbundles.cases import only_case
-from medbundles.dicom import affine_of_slices, slices_in_order
+from medbundles.dicom import affine_of_slices, frames_in_order, slices_in_order
 from medbundles.dicom_derived import Maker, PixelFormat, derived_header, derived_uid, pixel_format
+from medbundles.dicom_geometry import functional
 from medbundles.dicom_pixels import NEVER_INVERTED, is_dicom, without_pydicom_messages
+from medbundles.dicom_studies import series_below
 from medbundles.errors import DicomOutputError
 from medbundles.formats import DICOM, suffix_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Maker", "Series", "no_series", "series_of", "write_derived"]
+__all__ = ["Maker", "Series", "acquired", "no_series", "series_of", "write_derived"]
 
 SAME_PLACE_MM = 1e-3
 SAME_STEP_MM = 1e-4
@@ -35,15 +37,19 @@ SAME_STEP_MM = 1e-4
 
 @dataclass(frozen=True)
 class Series:
-    """The headers of an acquired series in spatial order, and the RAS affine of its stack."""
+    """The headers of an acquired series in spatial order, and the RAS affine of its stack.
+
+    An enhanced file has one header; `frames` are then its frames in spatial order, counted from 0.
+    """
 
     headers: "tuple[Dataset, ...]"
     affine: np.ndarray
+    frames: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Columns, rows, slices."""
-        return self.headers[0].Columns, self.headers[0].Rows, len(self.headers)
+        return self.headers[0].Columns, self.headers[0].Rows, len(self.frames or self.headers)
 
     def has_grid(self, affine: np.ndarray, shape: Sequence[int]) -> bool:
         """Whether an image of this affine and shape, (x, y) or (x, y, z), lies on this grid."""
@@ -54,33 +60,54 @@ class Series:
         return bool(place.max() < SAME_PLACE_MM and directions.max() < SAME_STEP_MM)
 
 
-@without_pydicom_messages
-def series_of(source: str | Path) -> Series | None:
+def series_of(source: str | Path, series: str | None = None) -> Series | None:
     """Returns the series at a path that `read_image` has read: a file, a folder, or one of these in a zip.
 
     None stands for a source that is not DICOM.
+
+    Args:
+        source: the path.
+        series: SeriesInstanceUID, where the path is the folder of a study.
 
     Raises:
         DicomOutputError: DICOM of a kind that cannot be derived from slice by slice.
         InputError: what `read_image` raises.
     """
+    found = acquired(source, series)
+    if found is not None:
+        _check_kind(found.headers, Path(source))
+    return found
+
+
+@without_pydicom_messages
+def acquired(source: str | Path, series: str | None = None) -> Series | None:
+    """Returns what `series_of` does, of whatever kind: pictures in colour and enhanced files too."""
     source = Path(source)
-    with _located(source) as path:
+    with _located(source, series) as path:
         if not _is_dicom(path):
             return None
-        headers = tuple(header for _, header in slices_in_order(path, source))
-        _check_kind(headers, source)
+        headers = tuple(header for _, header in slices_in_order(path, source, series))
+        if not headers:
+            raise no_series("a DICOM file without an image", source)
+        if functional(headers[0], 0, "PlanePositionSequence") is not None:
+            frames, affine = frames_in_order(headers[0], source)
+            return Series(headers, affine, frames)
         return Series(headers, affine_of_slices(headers, source))
 
 
 @contextlib.contextmanager
-def _located(source: Path) -> Iterator[Path]:
+def _located(source: Path, series: str | None) -> Iterator[Path]:
     inside = split_archive(source)
     if inside is None:
-        yield source
+        yield _folder_of(series, source, source) if series else source
     else:
         with unpacked(*inside) as target:
-            yield only_case(target, source)
+            yield _folder_of(series, target, source) if series else only_case(target, source)
+
+
+def _folder_of(series: str, folder: Path, source: Path) -> Path:
+    """Returns the folder of a study's series; what has been read is still there."""
+    return next(item.folder for item in series_below(folder, source) if item.uid == series)
 
 
 def _is_dicom(path: Path) -> bool:
@@ -90,8 +117,6 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _check_kind(headers: "tuple[Dataset, ...]", source: Path) -> None:
-    if not headers:
-        raise no_series("a DICOM file without an image", source)
     first = headers[0]
     if any(int(header.get("NumberOfFrames") or 1) > 1 for header in headers):
         raise no_series("a DICOM file of several frames", source)

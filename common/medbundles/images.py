@@ -28,6 +28,7 @@ class Image:
         source: the file or folder that the user named.
         warnings: what was odd about the file but could be read.
         coloured: fraction of coloured pixels that were reduced to grey.
+        series: SeriesInstanceUID, if `source` holds several DICOM series and one was chosen.
     """
 
     array: np.ndarray
@@ -38,6 +39,7 @@ class Image:
     source: Path
     warnings: tuple[str, ...] = ()
     coloured: float = 0.0
+    series: str = ""
 
     @property
     def ndim(self) -> int:

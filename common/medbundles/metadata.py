@@ -47,6 +47,11 @@ class BundleInfo:
         """What the bundle gives: the `key` of the result, its `kind` (`labels` or `image`), its `suffix`."""
         return self._block.get("output", {})
 
+    @property
+    def terminology(self) -> dict[str, Any]:
+        """Codes of segments and measurements; `medbundles.terminology` reads them."""
+        return self._block.get("terminology", {})
+
     @cached_property
     def label_names(self) -> dict[int, str]:
         """Label value to name, without the background."""

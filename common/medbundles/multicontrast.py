@@ -85,6 +85,9 @@ class LoadContrastsd(LoadImageCheckedd):
             about["contrast_files"] = dict(study.files)
             case.update(about)
             case[key].meta.update(about)
+            if study.reference:  # the grid of the results, which writers of DICOM look up
+                case[key].meta["reference_file"] = study.files[study.reference]
+                case[key].meta["reference_series"] = study.image.series
             if not self._loader.image_only:  # older clients ask for the metadata beside the image
                 case[f"{key}_meta_dict"] = dict(case[key].meta)
         return case

@@ -193,6 +193,13 @@ def affine_of(tensor: Any) -> np.ndarray:
     return np.asarray(getattr(tensor, "affine", np.diag([-1.0, -1.0, 1.0, 1.0])), float)
 
 
+def reference_of(tensor: Any) -> tuple[str, str | None]:
+    """Returns the path whose grid a result is on, and which series of it if it is the folder of a study."""
+    meta = getattr(tensor, "meta", {})
+    path = meta.get("reference_file") or meta.get("filename_or_obj") or "image in memory"
+    return str(path), meta.get("reference_series") or None
+
+
 def _warn(case: dict[Hashable, Any], warning: str) -> None:
     case["warnings"] = [*case.get("warnings", []), warning]
 

@@ -45,6 +45,7 @@ class Study:
         missing: the others.
         files: where each contrast comes from.
         warnings: what is odd but usable.
+        reference: the contrast whose grid all are on.
     """
 
     image: Image
@@ -52,6 +53,7 @@ class Study:
     missing: tuple[str, ...]
     files: dict[str, str]
     warnings: tuple[str, ...] = ()
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,11 @@ def read_study(
     images, source = _images(item, options)
     _check_number(images, source)
     warnings = [note for name, image in images.items() for note in _checked(name, image, spec)]
-    images, notes = _on_one_grid(images, options.resample, source)
+    reference = _reference(images, options.resample, source)
+    images, notes = _on_one_grid(images, reference, options.resample, source)
     check_grids(images, source)
     check_copies(images, source)
-    return _study(images, source, [*warnings, *notes, *doubts(images)])
+    return _study(images, reference, source, [*warnings, *notes, *doubts(images)])
 
 
 def study_name(item: Item) -> str:
@@ -194,7 +197,8 @@ def _from_dicom(path: Path, source: Path, options: StudyOptions) -> dict[str, Im
     images = {}
     for name, item in chosen.items():
         image = read_series(item.folder, source, series=item.uid)
-        images[name] = _single(io.with_pixel_size(image, options.pixel_mm), name)
+        image = replace(io.with_pixel_size(image, options.pixel_mm), series=item.uid)
+        images[name] = _single(image, name)
     return images
 
 
@@ -229,11 +233,15 @@ def _check_number(images: Mapping[str, Image], source: Path) -> None:
     )
 
 
+def _reference(images: Mapping[str, Image], resample: str | None, source: Path) -> str:
+    """Returns the contrast whose grid all are brought to."""
+    return next(iter(images)) if resample in (None, "to first") else contrast_key(resample, source)
+
+
 def _on_one_grid(
-    images: dict[str, Image], resample: str | None, source: Path
+    images: dict[str, Image], first: str, resample: str | None, source: Path
 ) -> tuple[dict[str, Image], list[str]]:
     """Axes that are only stored in another order are put right without loss; more takes the user's word."""
-    first = next(iter(images)) if resample in (None, "to first") else contrast_key(resample, source)
     if first not in images:
         raise MissingContrastError(
             f"{TITLES[first]} is not there to resample to",
@@ -246,8 +254,8 @@ def _on_one_grid(
     return (images, []) if resample is None else resampled(images, first)
 
 
-def _study(images: dict[str, Image], source: Path, warnings: list[str]) -> Study:
-    first = next(iter(images.values()))
+def _study(images: dict[str, Image], reference: str, source: Path, warnings: list[str]) -> Study:
+    first = images[reference]
     pixels = np.zeros((len(CONTRASTS), *first.shape), np.float32)
     for name, image in images.items():
         pixels[CONTRASTS.index(name)] = image.array[0]
@@ -257,6 +265,7 @@ def _study(images: dict[str, Image], source: Path, warnings: list[str]) -> Study
         missing=tuple(name for name in CONTRASTS if name not in images),
         files={name: str(image.source) for name, image in images.items()},
         warnings=tuple(dict.fromkeys(warnings)),
+        reference=reference,
     )
 
 

@@ -24,6 +24,28 @@ JSON_BREAKS: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     (META, lambda c: c.update(changelog={"0.0.1": "x"}), "changelog has no entry"),
     (META, lambda c: c.update(schema="https://x/meta_schema_20220324.json"), "the schema is"),
     (META, lambda c: c.pop("authors"), "authors is missing"),
+    (META, lambda c: c["medbundles"].pop("terminology"), "terminology is missing"),
+    (META, lambda c: c["medbundles"]["terminology"].pop("procedure"), "procedure is missing"),
+    (
+        META,
+        lambda c: c["medbundles"]["terminology"]["segments"].clear(),
+        "segments has none, the labels",
+    ),
+    (
+        META,
+        lambda c: c["medbundles"]["terminology"]["segments"]["1"].update(colour="red"),
+        "segments.1.colour is 'red'",
+    ),
+    (
+        META,
+        lambda c: c["medbundles"]["terminology"]["segments"]["1"].update(type=["1", "S" * 17, "x"]),
+        "segments.1.type is",
+    ),
+    (
+        META,
+        lambda c: c["medbundles"]["terminology"]["measurements"]["circumference"].update(segment=7),
+        "circumference.segment is '7'",
+    ),
     (META, lambda c: c.update(eval_metrics=[]), "eval_metrics has the wrong type"),
     (META, lambda c: c.update(optional_packages_version={}), "older schema"),
     (META, lambda c: c["required_packages_version"].update(scipy=">=1.2"), "the version of scipy"),

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from medbundles import io
 from medbundles.contrasts import CONTRASTS, TITLES
+from medbundles.dicom_results import AS_DICOM, known_format, series_on_grid
+from medbundles.dicom_series import Maker, write_derived
 from medbundles.saving import CaseWriter, Metadata, affine_of, array_of
 
 MEAN, SPREAD = 1000.0, 200.0  # of the written grey values over the brain; MR has no unit of its own
@@ -25,7 +27,9 @@ class SaveSyntheticd(CaseWriter):
         output_dir: the folder.
         metadata: path or content of metadata.json.
         output_ext: `auto` takes the input's own format; DICOM gives NIfTI, since a synthetic series must not
-            come to lie among measured ones.
+            come to lie among measured ones unasked.
+        output_format: `dicom` writes derived series, in the folders `<case>_<contrast>_synthetic`, on the grid
+            of the series that all contrasts were brought to.
     """
 
     def __init__(
@@ -35,9 +39,10 @@ class SaveSyntheticd(CaseWriter):
         *,
         metadata: Metadata | None = None,
         output_ext: str = "auto",
+        output_format: str = "auto",
     ) -> None:
         super().__init__(keys, output_dir, metadata)
-        self.output_ext = output_ext
+        self.output_ext, self.output_format = output_ext, known_format(output_format)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Returns the case, with the written files in `outputs` as `<contrast>_synthetic`."""
@@ -48,11 +53,28 @@ class SaveSyntheticd(CaseWriter):
             name = case.get("case") or io.case_name(source)
             for contrast in case.get("synthetic_inputs", []):
                 grey = grey_values(images[CONTRASTS.index(contrast)], (images != 0).any(0))
-                path = self.output_dir / f"{name}_{contrast}_synthetic{extension}"
-                text = f"SYNTHETIC {TITLES[contrast]}, imputed; {self.info.name} {self.info.version}"
-                io.write_image(grey[None], path, affine=affine, description=text)
+                path = self.output_dir / f"{name}_{contrast}_synthetic"
+                if self.output_format == AS_DICOM:
+                    maker = self._maker(contrast, case)
+                    series = series_on_grid(case[key])
+                    write_derived(grey[None], path, series=series, affine=affine, maker=maker)
+                else:
+                    path = path.with_name(path.name + extension)
+                    text = f"SYNTHETIC {TITLES[contrast]}, imputed; {self.info.name} {self.info.version}"
+                    io.write_image(grey[None], path, affine=affine, description=text)
                 self._record(case, f"{contrast}_synthetic", path)
         return case
+
+    def _maker(self, contrast: str, case: Mapping[Hashable, Any]) -> Maker:
+        given = [TITLES[name] for name in case.get("present", [])]
+        return Maker(
+            self.info.name,
+            self.info.version,
+            f"synthetic {TITLES[contrast]}",
+            f"imputed from {', '.join(given)}" if given else "imputed",
+            synthetic=TITLES[contrast],
+            window=(MEAN, 6 * SPREAD),
+        )
 
 
 def grey_values(scores: NDArray[np.floating], brain: NDArray[np.bool_]) -> NDArray[np.int16]:

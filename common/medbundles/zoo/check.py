@@ -16,6 +16,7 @@ from medbundles.zoo import (
     rules_files,
     rules_metadata,
     rules_names,
+    rules_terminology,
     rules_workflows,
 )
 from medbundles.zoo.find import bundle_folders, is_bundle
@@ -29,6 +30,7 @@ RULES: tuple[Rule, ...] = (
     *rules_names.RULES,
     *rules_files.RULES,
     *rules_metadata.RULES,
+    *rules_terminology.RULES,
     *rules_configs.RULES,
     *rules_expressions.RULES,
     *rules_agreement.RULES,

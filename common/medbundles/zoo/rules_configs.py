@@ -24,7 +24,7 @@ from medbundles.zoo.source import (
 MAX_OVERLAY_LINES = 60
 KNOBS_ANYWHERE = ("bundle_root", "dataset_dir", "output_dir", "device", "amp", "seed")
 KNOBS = {
-    "inference.json": (*KNOBS_ANYWHERE, "overwrite", "progress", "output_ext"),
+    "inference.json": (*KNOBS_ANYWHERE, "overwrite", "progress", "output_ext", "output_format"),
     "train.json": (
         *(*KNOBS_ANYWHERE, "epochs", "batch_size", "learning_rate", "resume", "val_interval", "num_workers"),
     ),
