@@ -93,15 +93,17 @@ def demo(bundle: str = "", *, output: str = "demo", **knobs: Any) -> int:
 
 
 @SetParseFns(str, str, str)
-def predict(bundle: str, input: str, output: str, **knobs: Any) -> int:
+def predict(bundle: str, input: str, output: str, *, page: bool = True, **knobs: Any) -> int:
     """Runs a bundle on your images.
 
     Args:
         bundle: the bundle.
         input: an image, a folder of images, a DICOM series or a zip.
-        output: the folder for results, previews, report.json and report.csv.
+        output: the folder for results, previews, report.json, report.csv and the page index.html.
+        page: write the page.
         knobs: options of the bundle, as --name value or name=value.
     """
+    from medbundles.zoo.results_page import write_results_page
     from medbundles.zoo.workflows import INFERENCE, monai_command, run_workflow
 
     folder = find.find_bundle(bundle)
@@ -116,6 +118,8 @@ def predict(bundle: str, input: str, output: str, **knobs: Any) -> int:
     except SystemExit as stop:  # the last step of the workflow: some case failed
         status = int(stop.code or 0)
     _show_report(Path(overrides["output_dir"]))
+    if page:
+        write_results_page(folder, Path(overrides["output_dir"]), overrides)
     return status
 
 
