@@ -51,7 +51,7 @@ def page(file: Path) -> Iterator[Any]:
         tab.set_default_timeout(PATIENCE_MS)
         tab.problems, tab.requests = [], []
         tab.on("console", lambda m: tab.problems.append(m.text) if m.type == "error" else None)
-        tab.on("pageerror", lambda error: tab.problems.append(str(error)))
+        tab.on("pageerror", lambda error: tab.problems.append(f"{error}\n{error.stack}"))
         tab.on("request", lambda request: tab.requests.append(request.url))
         tab.goto(file.as_uri())
         yield tab

@@ -15,7 +15,7 @@ from medbundles.zoo import results_page
 from medbundles.zoo.find import find_bundle
 from medbundles.zoo.results_page import results_rows, write_results_page
 
-AFFINE = np.diag([-0.8, -0.8, 3.0, 1.0])
+AFFINE = np.diag([-0.8, -0.8, 1.6, 1.0])
 CT, TEETH = "ct_lowdose_cyclegan_denoising", "dental_cbct_tooth_segmentation"
 
 

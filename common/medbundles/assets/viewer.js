@@ -123,7 +123,8 @@ const medbundlesViewer = (() => {
 
     showLayer(at) {
       this.layer = at; this.images.value = at;
-      this.nv.volumes = [this.layers[at], ...this.nv.volumes.slice(1)];
+      const overlays = this.nv.volumes.slice(1);
+      Object.assign(this.nv, { volumes: [this.layers[at], ...overlays], back: this.layers[at], overlays });
       this.nv.updateGLVolume();
       this.nv.createOnLocationChange();
     }
