@@ -78,10 +78,8 @@ def demo(bundle: str = "", *, output: str = "demo", **knobs: Any) -> int:
     show_log()
     bad = 0
     for row in run_demo(folders, place, knobs):
-        print(
-            f"{row['bundle']} {row['version']}: {row['status']}"
-            + (f"\n{row['error']}" if row["error"] else "")
-        )
+        reason = f"\n{row['error']}" if row["error"] else ""
+        print(f"{row['bundle']} {row['version']}: {row['status']}{reason}")
         bad += row["status"] == "failed"
         for name, value, truth, unit, agree in comparisons(row):
             shown = "not measured" if value is None else f"{value:.1f} {unit}"
@@ -94,16 +92,20 @@ def demo(bundle: str = "", *, output: str = "demo", **knobs: Any) -> int:
 
 
 @SetParseFns(str, str, str)
-def predict(bundle: str, input: str, output: str, *, log_json: bool = False, **knobs: Any) -> int:
+def predict(
+    bundle: str, input: str, output: str, *, page: bool = True, log_json: bool = False, **knobs: Any
+) -> int:
     """Runs a bundle on your images.
 
     Args:
         bundle: the bundle.
         input: an image, a folder of images, a DICOM series or a zip.
-        output: the folder for results, previews, report.json and report.csv.
+        output: the folder for results, previews, report.json, report.csv and the page index.html.
+        page: write it.
         log_json: print one JSON object per line, for programs.
         knobs: options of the bundle, as --name value or name=value.
     """
+    from medbundles.zoo.results_page import write_results_page
     from medbundles.zoo.workflows import INFERENCE, monai_command, run_workflow
 
     folder = find.find_bundle(bundle)
@@ -112,12 +114,14 @@ def predict(bundle: str, input: str, output: str, *, log_json: bool = False, **k
     _existing(overrides["dataset_dir"])
     show_log(log_json)
     say(f"the same through MONAI: {monai_command(folder, INFERENCE, overrides)}")
+    status = 0
     try:
         run_workflow(folder, INFERENCE, overrides, logging_file=False)
-        status = 0
     except SystemExit as stop:  # the last step of the workflow: some case failed
         status = int(stop.code or 0)
     _show_report(Path(overrides["output_dir"]))
+    if page:
+        write_results_page(folder, Path(overrides["output_dir"]), overrides)
     return status
 
 
@@ -204,7 +208,7 @@ def check(bundle: str = "", *, all: bool = False) -> int:
     for problem in problems:
         print(problem)
     names = ", ".join(folder.name for folder in folders) or "no bundle"
-    print(f"{names}: " + (f"{len(problems)} problems" if problems else "no problem"))
+    print(f"{names}: {len(problems)} problems" if problems else f"{names}: no problem")
     return int(bool(problems))
 
 

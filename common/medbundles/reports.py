@@ -1,4 +1,4 @@
-"""The report of a run: report.json for programs, report.csv for spreadsheets, index.html for people."""
+"""The report of a run: report.json for programs, report.csv for spreadsheets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from medbundles.io import atomic_path
-from medbundles.pages import write_index
-
-__all__ = ["case_result", "read_report", "write_index", "write_report"]
 
 logger = logging.getLogger(__name__)
 

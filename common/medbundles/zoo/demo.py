@@ -67,7 +67,7 @@ def comparisons(row: Mapping[str, Any]) -> Iterator[tuple[str, float | None, flo
 
 
 def _run_bundle(folder: Path, output: Path, overrides: dict[str, Any]) -> list[dict[str, Any]]:
-    from medbundles.reports import read_report
+    from medbundles.zoo.results_page import results_rows
 
     block = read_metadata(folder)["medbundles"]
     place = output / folder.name
@@ -85,7 +85,7 @@ def _run_bundle(folder: Path, output: Path, overrides: dict[str, Any]) -> list[d
         "expected": case["expected"],
         "tolerance": block["demo"]["tolerance"],
     }
-    return [{**row, **extra} for row in read_report(results)["cases"]]
+    return [{**row, **extra} for row in results_rows(folder, results, {**overrides, **paths})]
 
 
 def _demo_case(folder: Path, place: Path, seed: int) -> dict[str, Any]:
