@@ -106,7 +106,7 @@ def _one(item: Exportable, folder: Path, metadata: Mapping[str, Any], form: Form
     if item.name == WHOLE:  # a part alone is not what the config describes
         notes["inference"] = read_json(folder / "configs" / "inference.json")
     path, reasons = place / f"{item.file_stem}{form.suffix}", []
-    for free in (True, False):
+    for free in (True, False) if item.steps else (False,):
         sizes = item.sizes() if free else [item.fixed_size()]
         try:
             how = form.write(item, sizes[0], free, path, notes)
@@ -123,7 +123,7 @@ def _one(item: Exportable, folder: Path, metadata: Mapping[str, Any], form: Form
             how=how,
             inputs=item.names,
             size="any" if free else sizes[0],
-            multiples=[max(step, 1) for step in item.steps] if free else (),
+            multiples=(item.steps or ()) if free else (),
             shapes=shapes,
             difference=difference,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),

@@ -123,7 +123,7 @@ def exported(item: Exportable, size: Sequence[int], free: bool) -> torch.export.
     if free:
         batch = Dim("batch")
         sides: dict[int, Any] = {0: batch}
-        for axis, (name, step) in enumerate(zip(AXES, item.steps, strict=False), start=2):
+        for axis, (name, step) in enumerate(zip(AXES, item.steps or (), strict=False), start=2):
             sides[axis] = step * Dim(name) if step > 1 else Dim.DYNAMIC
         shapes = (sides, *({0: batch} for _ in item.others))
     with quiet(), torch.no_grad():

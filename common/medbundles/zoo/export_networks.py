@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ MULTIPLE = re.compile(r"(?P<step>\d+)\*n")
 BATCH = "batch"
 # Sizes to export with, then to try, in steps: axes that differ, so that none can be taken for another.
 FACTORS = {2: ((6, 4), (4, 5), (3, 6)), 3: ((2, 3, 4), (3, 2, 2), (1, 2, 3))}
-GRAIN = 16  # of a side that may be anything
+GRAIN = 16  # steps of a side that is described as one number
 ODD = -3  # such a side is tried with what is no multiple, too
 
 
@@ -62,11 +63,28 @@ class Exportable:
         """The names of all that the network takes, the image first."""
         return ["image", *self.others]
 
-    @property
-    def steps(self) -> tuple[int, ...]:
-        """What the sides of an image must be multiples of; 0 for a side that is described as one number."""
-        found = (MULTIPLE.fullmatch(str(side)) for side in self.size)
-        return tuple(int(match["step"]) if match else 0 for match in found)
+    @cached_property
+    def steps(self) -> tuple[int, ...] | None:
+        """What the sides of an image must be multiples of; None if only the described size will do.
+
+        What is described as a number is the size that the weights are for: most networks take others as well.
+        """
+        found = [MULTIPLE.fullmatch(str(side)) for side in self.size]
+        described = tuple(int(match["step"]) if match else 0 for match in found)
+        for grain in (1, GRAIN):
+            steps = tuple(step or grain for step in described)
+            if all(self._takes(size) for size in _sizes(steps)):
+                return steps
+        return None
+
+    def _takes(self, size: Sequence[int]) -> bool:
+        """Whether the network itself can do with a size."""
+        try:
+            with torch.no_grad():
+                self.network(*self.inputs(1, size))
+        except (RuntimeError, ValueError):  # of torch, and of our own networks
+            return False
+        return True
 
     def inputs(self, batch: int, size: Sequence[int], seed: int = 0) -> tuple[Tensor, ...]:
         """Random images (B, C, ...) of a size and whatever else the network takes."""
@@ -78,19 +96,17 @@ class Exportable:
     def sizes(self) -> list[tuple[int, ...]]:
         """The size that a network is exported with, then others that it must do as well with.
 
-        Sides that are described as a number are tried with others all the same: convolutions take any.
+        Without steps, the size that is described.
         """
-        tried = []
-        for factors in FACTORS[len(self.size)]:
-            odd = ODD if tried else 0
-            sides = zip(factors, self.steps, strict=True)
-            tried.append(tuple(factor * step if step else factor * GRAIN + odd for factor, step in sides))
-        return tried
+        return [self.fixed_size()] if self.steps is None else _sizes(self.steps)
 
     def fixed_size(self) -> tuple[int, ...]:
-        """The size that is described, or the first to try."""
-        described = [side if isinstance(side, int) else 0 for side in self.size]
-        return tuple(side or other for side, other in zip(described, self.sizes()[0], strict=True))
+        """The size that is described, or one that suits it."""
+        steps = self.steps or (GRAIN,) * len(self.size)
+        return tuple(
+            side if isinstance(side, int) else other
+            for side, other in zip(self.size, _sizes(steps)[0], strict=True)
+        )
 
 
 def exportables(folder: Path) -> Iterator[Exportable]:
@@ -116,6 +132,17 @@ def exportables(folder: Path) -> Iterator[Exportable]:
         else:
             part = network if name == WHOLE else children[name]
             yield _described(name, part, formats, as_dict(extra.get(name)))
+
+
+def _sizes(steps: Sequence[int]) -> list[tuple[int, ...]]:
+    """The size to export with, then those to compare on, which are odd where that is allowed."""
+    return [
+        tuple(
+            factor * GRAIN + odd if step == 1 else factor * step
+            for factor, step in zip(factors, steps, strict=True)
+        )
+        for factors, odd in zip(FACTORS[len(steps)], (0, ODD, ODD), strict=True)
+    ]
 
 
 def _described(
