@@ -79,7 +79,7 @@ def drop(key: str) -> Callable[[Metadata], Any]:
         (lambda m: m["network_data_format"]["inputs"]["image"].pop("dtype"), "dtype is missing"),
         (lambda m: m["network_data_format"]["inputs"]["image"].update(value_range=["a"]), "value_range"),
         (lambda m: m.update(judge_data_format={"inputs": {}}), "judge_data_format.outputs"),
-        (lambda m: m["required_packages_version"].pop("nibabel"), "imports nibabel"),
+        (lambda m: m["required_packages_version"].pop("pytorch-ignite"), "imports ignite"),
     ],
 )
 def test_metadata_that_the_zoo_refuses_are_refused_here(

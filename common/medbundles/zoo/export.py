@@ -39,7 +39,7 @@ class Exported:
         shapes: of the images that it was compared on.
         difference: the largest, as a share of the largest value.
         sha256: of the file.
-        reason: why there is no file.
+        reason: why there is no file, or why it takes one size only.
     """
 
     name: str
@@ -127,6 +127,7 @@ def _one(item: Exportable, folder: Path, metadata: Mapping[str, Any], form: Form
             shapes=shapes,
             difference=difference,
             sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            reason="" if free else f"other sizes: {reasons[0] if reasons else 'the network takes none'}",
         )
     return Exported(item.name, reason=reasons[-1])
 

@@ -10,12 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from medbundles.errors import BundleError
 from medbundles.zoo.rules_code import imported
-from medbundles.zoo.rules_zoo import PROBLEMS, read_python
-from medbundles.zoo.source import BundleSource, as_dict
+from medbundles.zoo.rules_zoo import PROBLEMS, unpinned
+from medbundles.zoo.source import BundleSource
 
 LEFT_OUT = ("requirements.txt", "bom.cdx.json")  # the zoo makes its own from the metadata
 TEXTS = (".json", ".py", ".md", ".txt", ".csv", ".conf")
@@ -64,14 +63,8 @@ def zoo_notes(bundle: BundleSource, files: Mapping[str, bytes]) -> Iterator[str]
         if len(content) > HOOK_BYTES:
             size = len(content) / 2**20
             yield f"{name} has {size:.1f} MB: the zoo's hook takes 1 MB in git, ask where to host it"
-    pinned = {name.lower().replace("-", "_") for name in _pins(bundle)}
-    tops = {Path(name).parts[0].removesuffix(".py") for name in files if name.endswith(".py")}
-    late: set[str] = set()
-    for tree in read_python(files).values():
-        late |= imported(tree) - pinned - tops - set(sys.stdlib_module_names)
-    known = {"monai", "torch", "numpy", "ignite", "PIL", "nibabel", "itk", "yaml"}
-    if optional := sorted(late - known):
-        yield f"imported where it is used, and not pinned: {', '.join(optional)}"
+    if late := sorted(unpinned(bundle, files, imported)):
+        yield f"imported where it is used, and not pinned: {', '.join(late)}"
 
 
 def judge(folder: Path, script: Path) -> tuple[str, ...]:
@@ -119,10 +112,6 @@ def _laid_out(name: str, content: bytes) -> bytes:
         text = json.dumps(json.loads(text), indent=4)
     lines = [line.rstrip() for line in text.splitlines()]
     return ("\n".join(lines).rstrip("\n") + "\n").encode()
-
-
-def _pins(bundle: BundleSource) -> dict[str, Any]:
-    return as_dict(bundle.metadata.get("required_packages_version"))
 
 
 def _last_line(text: str) -> str:

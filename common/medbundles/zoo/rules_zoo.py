@@ -102,14 +102,23 @@ def imports_pinned(bundle: BundleSource, files: Files) -> Iterator[str]:
 
     The zoo tests a bundle in a fresh environment that has these pins and nothing else.
     """
+    for module, name in sorted(unpinned(bundle, files, _at_once).items()):
+        yield f"{name} imports {module}, which is not in required_packages_version"
+    if any(name.startswith("scripts/") for name in files):
+        yield "a package called scripts: two bundles in one process would share it"
+
+
+def unpinned(bundle: BundleSource, files: Files, imports: Callable[[ast.Module], set[str]]) -> dict[str, str]:
+    """Modules that are neither in the bundle nor installed by its pins, with a file that imports them."""
     pins = {name.lower() for name in as_dict(bundle.metadata.get("required_packages_version"))}
     inside = {name.split("/")[0].removesuffix(".py") for name in files if name.endswith(".py")}
-    for name, tree in read_python(files).items():
-        for module in sorted(_at_once(tree) - inside - ALWAYS_THERE - set(sys.stdlib_module_names)):
-            if DISTRIBUTIONS.get(module, module).lower() not in pins:
-                yield f"{name} imports {module}, which is not in required_packages_version"
-    if "scripts" in inside:
-        yield "a package called scripts: two bundles in one process would share it"
+    there = inside | ALWAYS_THERE | set(sys.stdlib_module_names)
+    return {
+        module: name
+        for name, tree in read_python(files).items()
+        for module in imports(tree) - there
+        if DISTRIBUTIONS.get(module, module).lower() not in pins
+    }
 
 
 def read_python(files: Files) -> dict[str, ast.Module]:
