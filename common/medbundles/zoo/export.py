@@ -16,7 +16,7 @@ from medbundles import __version__
 from medbundles.errors import BundleError, ExportError, InputError, OverrideError, PackageError
 from medbundles.io import atomic_folder
 from medbundles.zoo.export_formats import FORMATS, OUTPUT, Format
-from medbundles.zoo.export_networks import WHOLE, Exportable, exportables
+from medbundles.zoo.export_networks import LEAST, WHOLE, Exportable, exportables
 from medbundles.zoo.find import read_json, read_metadata
 from medbundles.zoo.format_json import format_text
 from medbundles.zoo.source import one_line
@@ -35,7 +35,7 @@ class Exported:
         how: compiled, traced or exported.
         inputs: names of what it takes.
         size: `any`, or the only size of images that it takes.
-        multiples: what the sides must be multiples of, if the size is any.
+        multiples: what the sides must be multiples of, and at least LEAST times, if the size is any.
         shapes: of the images that it was compared on.
         difference: the largest, as a share of the largest value.
         sha256: of the file.
@@ -59,7 +59,7 @@ class Exported:
             return f"{self.name}: not exported: {self.reason}"
         sizes = "images of any size" if self.size == "any" else f"images of {_by(self.size)} only"
         if self.size == "any" and max(self.multiples) > 1:
-            sizes = f"images whose sides are multiples of {_by(self.multiples)}"
+            sizes = f"images whose sides are multiples of {_by(self.multiples)}, from {LEAST} times that"
         compared = f"differs by {self.difference:.1e} at most from the original on {len(self.shapes)} shapes"
         return f"{self.name}: {self.file} ({self.how}), {sizes}; {compared}"
 

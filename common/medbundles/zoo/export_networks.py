@@ -26,7 +26,9 @@ WHOLE, FORMAT = "network", "_data_format"
 MULTIPLE = re.compile(r"(?P<step>\d+)\*n")
 BATCH = "batch"
 # Sizes to export with, then to try, in steps: axes that differ, so that none can be taken for another.
-FACTORS = {2: ((6, 4), (4, 5), (3, 6)), 3: ((2, 3, 4), (3, 2, 2), (1, 2, 3))}
+# None is below LEAST: where the deepest grid has one place, torch.export takes that for a constant.
+FACTORS = {2: ((6, 4), (5, 3), (3, 6)), 3: ((3, 4, 5), (5, 3, 4), (4, 5, 3))}
+LEAST = 3
 GRAIN = 16  # steps of a side that is described as one number
 ODD = -3  # such a side is tried with what is no multiple, too
 
