@@ -111,7 +111,8 @@ def _laid_out(name: str, content: bytes) -> bytes:
     if name.endswith(".json"):
         text = json.dumps(json.loads(text), indent=4)
     lines = [line.rstrip() for line in text.splitlines()]
-    return ("\n".join(lines).rstrip("\n") + "\n").encode()
+    text = "\n".join(lines).strip("\n")
+    return f"{text}\n".encode() if text else b""
 
 
 def _last_line(text: str) -> str:
