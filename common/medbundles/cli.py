@@ -13,7 +13,7 @@ from typing import Any
 from fire.decorators import SetParseFns
 
 from medbundles.logs import say, show_log
-from medbundles.zoo import find
+from medbundles.zoo import find, sharing
 
 PATHS = ("dataset_dir", "output_dir", "weights")
 
@@ -236,23 +236,11 @@ def card(bundle: str) -> None:
     print(write_card(find.find_bundle(bundle)))
 
 
-def pack(bundle: str, output: str = ".") -> None:
-    """Writes a bundle as one zip that runs with MONAI alone, without medbundles being installed.
-
-    Args:
-        bundle: name or folder.
-        output: the folder of the zip.
-    """
-    from medbundles.zoo.pack import pack as write_zip
-
-    path = write_zip(find.find_bundle(bundle), Path(output))
-    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
-
-
 COMMANDS = {
     **{"list": list_, "info": info, "doctor": doctor, "demo": demo, "predict": predict},
     **{"simulate": simulate, "train": train, "evaluate": evaluate, "check": check},
-    **{"new": new, "card": card, "pack": pack},
+    **{"new": new, "card": card},
+    **sharing.COMMANDS,
 }
 
 

@@ -121,6 +121,18 @@ class PackageError(InputError):
     """A package that only some tasks need is not installed."""
 
 
+class IntegrityError(InputError):
+    """A packed bundle is not what was packed: a file was changed, added or removed."""
+
+
+class SignatureError(InputError):
+    """A signature or its key is missing, damaged, of another key, or does not belong to the content."""
+
+
+class ExportError(InputError):
+    """A network cannot be written in a format, or answers differently there."""
+
+
 class DatasetError(InputError):
     """The folder is not a data set of the expected layout."""
 

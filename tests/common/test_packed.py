@@ -15,7 +15,7 @@ from medbundles.zoo.pack import pack
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Path:
-    with zipfile.ZipFile(pack(TEMPLATE, tmp_path)) as archive:
+    with zipfile.ZipFile(pack(TEMPLATE, tmp_path).path) as archive:
         archive.extractall(tmp_path)
     return tmp_path / TEMPLATE.name / "configs" / "metadata.json"
 

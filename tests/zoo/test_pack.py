@@ -47,19 +47,19 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every bundle, packed and unpacked elsewhere."""
     folder = tmp_path_factory.mktemp("packed")
     for name in NAMES:
-        with zipfile.ZipFile(pack(find_bundle(name), folder)) as archive:
+        with zipfile.ZipFile(pack(find_bundle(name), folder).path) as archive:
             archive.extractall(folder)
     return {name: folder / name for name in NAMES}
 
 
 def test_packed_twice_it_is_the_same_file(tmp_path: Path) -> None:
     copy = shutil.copytree(TEMPLATE, tmp_path / TEMPLATE.name)
-    first = pack(TEMPLATE, tmp_path / "a").read_bytes()
+    first = pack(TEMPLATE, tmp_path / "a").path.read_bytes()
     for path in copy.rglob("*"):
         path.touch()
     (copy / "runs").mkdir()
     (copy / "runs" / "checkpoint.pt").write_bytes(b"left behind by a run")
-    assert pack(copy, tmp_path / "b").read_bytes() == first
+    assert pack(copy, tmp_path / "b").path.read_bytes() == first
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -181,12 +181,12 @@ class CollaGenerator(nn.Module):
 
     def _one_hot(self, index: Tensor | int, images: Tensor) -> Tensor:
         """(B, C)"""
-        index = torch.as_tensor(index, device=images.device).long().expand(len(images))
+        index = torch.as_tensor(index, device=images.device).long().expand(images.shape[0])
         return functional.one_hot(index, self.contrasts).to(images.dtype)
 
     def _rows(self, present: Tensor | Sequence[bool], images: Tensor) -> Tensor:
         """(B, C)"""
-        return torch.as_tensor(present, device=images.device).expand(len(images), self.contrasts)
+        return torch.as_tensor(present, device=images.device).expand(images.shape[0], self.contrasts)
 
 
 class Unchanged(nn.Module):

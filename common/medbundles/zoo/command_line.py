@@ -112,8 +112,9 @@ def usage(name: str, function: Callable[..., Any]) -> str:
         if parameter.kind is parameter.VAR_KEYWORD:
             parts.append("[--name value ...]")
         elif parameter.kind is parameter.KEYWORD_ONLY:
-            value = "" if parameter.default is False else f" {parameter.default or key.upper()}"
-            parts.append(f"[--{key}{value}]")
+            word = _shown(key)
+            value = "" if parameter.default is False else f" {parameter.default or word.upper()}"
+            parts.append(f"[--{word}{value}]")
         else:
             parts.append(key.upper() if parameter.default is parameter.empty else f"[{key.upper()}]")
     return " ".join(parts)
@@ -125,6 +126,7 @@ def _call(name: str, function: Callable[..., Any], words: list[str]) -> int:
     parameters = inspect.signature(function).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         words = [f"--{word}" if ASSIGNMENT.match(word) else word for word in words]
+    words = [_as_python(word, parameters) for word in words]
     _refuse_misfit(name, function, words)
     status: list[Any] = []
 
@@ -135,6 +137,18 @@ def _call(name: str, function: Callable[..., Any], words: list[str]) -> int:
     bound.__dict__.update(function.__dict__)
     fire.Fire(bound, command=words, name=f"medbundles {name}")
     return int(status[0] or 0)
+
+
+def _shown(key: str) -> str:
+    """An option as users write it: `for` is a word of Python, so that it is `for_` there."""
+    return key.rstrip("_")
+
+
+def _as_python(word: str, parameters: Mapping[str, inspect.Parameter]) -> str:
+    """An option of a command line with the name that the function has for it."""
+    name, equals, value = word.partition("=")
+    key = name.removeprefix("--") + "_"
+    return f"--{key}{equals}{value}" if name.startswith("--") and key in parameters else word
 
 
 def _refuse_misfit(name: str, function: Callable[..., Any], words: Sequence[str]) -> None:
@@ -151,7 +165,7 @@ def _refuse_misfit(name: str, function: Callable[..., Any], words: Sequence[str]
         own = [key for key, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
         nearly = free and get_close_matches(option, own, n=1, cutoff=ALMOST_THE_SAME)
         if option not in own and (nearly or not free):
-            raise _unknown("option", f"--{option}", [f"--{key}" for key in own])
+            raise _unknown("option", f"--{option}", [f"--{_shown(key)}" for key in own])
     missing = [p.name for p in places[len(given) :] if p.default is p.empty and p.name not in options]
     if missing or len(given) > len(places):
         found = (

@@ -33,6 +33,7 @@ PURPOSES = {
     "label": "the MONAI Label server",
     "sim": "the simulators that need more than numpy",
     "onnx": "exporting to ONNX",
+    "sign": "signing packed bundles and checking signatures",
     "fl": "federated learning",
 }
 MARKER = re.compile(r"extra\s*==\s*['\"](?P<extra>[\w-]+)['\"]")
