@@ -28,8 +28,8 @@ class SaveSyntheticd(CaseWriter):
         metadata: path or content of metadata.json.
         output_ext: `auto` takes the input's own format; DICOM gives NIfTI, since a synthetic series must not
             come to lie among measured ones unasked.
-        output_format: `dicom` writes derived series, in the folders `<case>_<contrast>_synthetic`, on the grid
-            of the series that all contrasts were brought to.
+        output_format: `dicom` writes derived series, in the folders `<case>_<contrast>_synthetic`, on the
+            grid of the series that all contrasts were brought to.
     """
 
     def __init__(
