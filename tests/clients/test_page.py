@@ -16,7 +16,7 @@ from medbundles.page_views import CaseImages, Layer, case_view
 from medbundles.pages import write_index
 from medbundles.reports import case_result
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install medbundles[client]")
+pytestmark = pytest.mark.browser
 
 BROWSER = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
@@ -44,7 +44,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(file: Path) -> Iterator[Any]:
-    with playwright.sync_playwright() as program:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as program:
         browser = program.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
         context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
         tab = context.new_page()
