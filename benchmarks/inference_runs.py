@@ -32,13 +32,13 @@ def timed(scene: str, work: Path, rounds: int, threads: int, chosen: list[str]) 
         chosen: names of methods.
     """
     context = get_context("spawn")
-    workers = {}
+    workers, rows = {}, {}
     for name in chosen:
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, scene, name, str(work), threads), daemon=True)
         process.start()
         workers[name] = (process, ours)
-    rows: dict[str, Row] = {name: _begin(name, link) for name, (_, link) in workers.items()}
+        rows[name] = _begin(name, ours)  # one by one: together their warm-ups take many times as long
     for number in range(rounds):
         for name, (_, link) in workers.items():
             if "error" not in rows[name]:
