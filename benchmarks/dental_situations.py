@@ -23,7 +23,6 @@ from dental_teeth.scores import identification, tooth_scores
 from dental_teeth.teeth import to_labels
 from medbundles.evaluation import write_rows
 from medbundles.io import atomic_path, write_image
-from medbundles.metrics import summary
 from medbundles.weights import load_weights
 from medbundles.zoo.workflows import build_network
 
@@ -149,8 +148,8 @@ def _spread(values: list[Any]) -> str:
     values = [value for value in values if np.isfinite(value)]
     if not values:
         return "-"
-    figures = summary(values).as_dict()
-    return f"{figures['mean']:.3f} ({figures['sd']:.3f})"
+    spread = f" ({np.std(values, ddof=1):.3f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
 
 
 if __name__ == "__main__":

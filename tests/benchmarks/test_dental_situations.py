@@ -118,8 +118,10 @@ def test_the_page_counts_refusals_and_averages_the_rest() -> None:
         {"situation": "a", "answer": "labels", "F1": 1.0, "Dice": 0.9},
         {"situation": "a", "answer": "labels", "F1": 0.5, "Dice": 0.7},
         {"situation": "b", "answer": "refused"},
+        {"situation": "c", "answer": "labels", "F1": 0.5, "Dice": float("nan")},
     ]
     text = page(rows, 0.6)
     assert "voxels of 0.6 mm" in text
     assert "| a | 2 | 0 | 0 | 0.750 (0.354) | 0.800 (0.141) |" in text
     assert "| b | 1 | 1 | 0 | - | - |" in text
+    assert "| c | 1 | 0 | 0 | 0.500 | - |" in text
