@@ -55,22 +55,22 @@ def simulate_biometry(
 
 
 def _pressed(body: Body, rng: np.random.Generator) -> list[Part]:
-    """Wall or placenta that the fetus lies against, so that there is no fluid on that side."""
-    parts = []
-    for _ in range(rng.choice(len(PRESSED), p=PRESSED)):
-        toward, radius = rng.uniform(0, 2 * np.pi), body.size * rng.uniform(0.8, 2.0)
-        step = np.array([np.cos(toward), np.sin(toward)])
-        rim = body.size / float(
-            body.outline.polar(*(np.float32(body.centre) + body.size * step)[:, None])[0][0]
-        )
-        middle = np.asarray(body.centre) + (rim + radius * rng.uniform(0.8, 0.99)) * step
-        axes = (radius * rng.uniform(1.0, 2.2), radius)
-        shape = Blob((float(middle[0]), float(middle[1])), axes, toward + np.pi / 2, random_lobes(rng, 0.15))
-        texture = str(rng.choice(["streaky", "mottled", "coarse"]))
-        tissue = Tissue(rng.uniform(-26, -4), 0.5, rng.uniform(1.6, 1.65), rng.uniform(2, 5), texture)
-        ripple = random_ripple(rng, rng.uniform(0.3, 3.0), longest=60)
-        parts.append(Part(Rippled(shape, ripple), tissue, 0))
-    return parts
+    """What the fetus lies against, so that there is no fluid on that side."""
+    return [_wall(body, rng) for _ in range(rng.choice(len(PRESSED), p=PRESSED))]
+
+
+def _wall(body: Body, rng: np.random.Generator) -> Part:
+    """A bulge of wall or placenta that reaches a little into the body, which is painted over it."""
+    toward, radius = rng.uniform(0, 2 * np.pi), body.size * rng.uniform(0.8, 2.0)
+    step = np.array([np.cos(toward), np.sin(toward)])
+    point = np.float32(body.centre) + body.size * step
+    to_rim = body.size / float(body.outline.polar(point[:1], point[1:])[0][0])
+    middle = np.asarray(body.centre) + (to_rim + radius * rng.uniform(0.8, 0.99)) * step
+    axes = (radius * rng.uniform(1.0, 2.2), radius)
+    shape = Blob((float(middle[0]), float(middle[1])), axes, toward + np.pi / 2, random_lobes(rng, 0.15))
+    texture = str(rng.choice(["streaky", "mottled", "coarse"]))
+    tissue = Tissue(rng.uniform(-26, -4), 0.5, rng.uniform(1.6, 1.65), rng.uniform(2, 5), texture)
+    return Part(Rippled(shape, random_ripple(rng, rng.uniform(0.3, 3.0), longest=60)), tissue, 0)
 
 
 def _labelled(part: Part) -> Part:
