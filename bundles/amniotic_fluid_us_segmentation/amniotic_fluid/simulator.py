@@ -20,12 +20,19 @@ from medbundles.simulators.ultrasound_varied import render_varied
 
 DOTTED_NAME = "amniotic_fluid.simulator.write_cases"
 RENDERERS = {"trained": render_varied, "other": render_rf}
-VIEWS = {"quadrants": QUADRANTS, "biometry": 1}  # and how many frames of a patient they are
+VIEWS = {
+    "quadrants": QUADRANTS,
+    "scarce": QUADRANTS,
+    "biometry": 1,
+}  # and how many frames of a patient they are
 OTHER_NAME = "simulated_other_"
 OTHER_PATIENTS = 1_000_000  # added to the number: no patient is seen by both renderers
 FOLDERS = ("images", "labels")
 BIOMETRY_NAME = "simulated_biometry_"
 BIOMETRY_STREAM = 78  # third number of a frame's seed, which no patient of quadrants has
+SCARCE_NAME = "simulated_scarce_"
+SCARCE_STREAM = 79
+SCARCE_AFI_MM = (-12.0, 45.0)  # drawn evenly; below zero there is no fluid at all
 
 
 def write_cases(
@@ -41,8 +48,9 @@ def write_cases(
         seed: the same seed gives the same patients.
         renderer: "trained", or "other": patients that training never sees, shown by point scatterers and a
             simulated array (about ten seconds a frame).
-        views: "quadrants": four of each patient in turn; "biometry": one frame of each patient in which head
-            or abdomen fills much of the picture.
+        views: "quadrants": four of each patient in turn; "scarce": the same of patients with little or no
+            fluid, whose fetus fills the picture; "biometry": one frame of each patient in which head or
+            abdomen fills much of it.
 
     Returns:
         the entries of `cases.json`: name, patient, image, label, seed, spacing_mm, expected measurements.
@@ -52,30 +60,41 @@ def write_cases(
     """
     if renderer not in RENDERERS:
         raise InputError(f"renderer '{renderer}'", expected=f"one of {', '.join(RENDERERS)}")
-    if views not in VIEWS or (views == "biometry" and renderer != "trained"):
+    if views not in VIEWS or (views != "quadrants" and renderer != "trained"):
         raise InputError(
             f"views '{views}' by the renderer '{renderer}'",
-            expected=f"one of {', '.join(VIEWS)}; biometry by the trained one",
+            expected=f"one of {', '.join(VIEWS)}; all but quadrants by the trained one",
         )
     cases: list[dict[str, Any]] = []
     for patient in tqdm(range(-(-n // VIEWS[views])), unit="patient", disable=None):
         if views == "biometry":
             cases.append(write_biometry(folder, patient, seed))
         else:
-            cases += write_patient(folder, patient, seed, renderer=renderer, most=n - len(cases))
+            most, scarce = n - len(cases), views == "scarce"
+            cases += write_patient(folder, patient, seed, renderer=renderer, most=most, scarce=scarce)
     write_table(folder, DOTTED_NAME, seed, cases)
     return cases
 
 
 def write_patient(
-    folder: str | Path, patient: int, seed: int, *, renderer: str = "trained", most: int = QUADRANTS
+    folder: str | Path,
+    patient: int,
+    seed: int,
+    *,
+    renderer: str = "trained",
+    most: int = QUADRANTS,
+    scarce: bool = False,
 ) -> list[dict[str, Any]]:
     """Writes the first frames of one patient and returns their entries; processes may share a folder."""
     other = renderer == "other"
-    patient_name = f"{OTHER_NAME if other else 'simulated_'}{seed}_{patient:04d}"
-    stream = [seed, patient + OTHER_PATIENTS * other]
+    prefix = SCARCE_NAME if scarce else OTHER_NAME if other else "simulated_"
+    patient_name = f"{prefix}{seed}_{patient:04d}"
+    stream, afi_mm = [seed, patient + OTHER_PATIENTS * other], None
+    if scarce:
+        stream.append(SCARCE_STREAM)
+        afi_mm = max(0.0, float(np.random.default_rng(stream).uniform(*SCARCE_AFI_MM)))
     entries = []
-    for frame in quadrants(stream, most=most, renderer=RENDERERS[renderer]):
+    for frame in quadrants(stream, afi_mm=afi_mm, most=most, renderer=RENDERERS[renderer]):
         name = f"{patient_name}_q{frame.truth['quadrant']}"
         entries.append(
             _write_frame(frame, Path(folder), name, patient_name) | {"seed": seed, "renderer": renderer}
