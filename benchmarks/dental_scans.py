@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dental_teeth.simulator import Plan, draw_plan, scan_of
+from dental_teeth.plans import Plan, draw_plan
+from dental_teeth.simulator import scan_of
 from dental_teeth.teeth import FDI_CODES
 
 USUAL_MM, USUAL_MIDDLE = (74.0, 64.0, 54.0), (0.0, 0.0, 0.0)

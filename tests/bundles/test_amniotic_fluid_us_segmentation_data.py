@@ -110,9 +110,19 @@ def test_biometry_frames_are_patients_of_one_frame_that_train_beside_quadrants(t
     assert all(np.any(array == 2) for array in labels)
 
 
-def test_biometry_by_the_other_renderer_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"quadrants, biometry"):
-        write_cases(tmp_path, 4, 0, renderer="other", views="biometry")
+def test_patients_with_scarce_fluid_have_hardly_a_pocket(tmp_path: Path) -> None:
+    entries = write_cases(tmp_path, 8, 0, views="scarce")
+    depths = [entry["depth_mm"] for entry in entries]
+    assert {entry["patient"] for entry in entries} == {"simulated_scarce_0_0000", "simulated_scarce_0_0001"}
+    assert 0.0 in depths and max(depths) < 45
+    labels = [read_image(tmp_path / entry["label"]).array for entry in entries]
+    assert all(np.mean(array == 2) > 0.05 for array in labels)
+
+
+@pytest.mark.parametrize("views", ["biometry", "scarce"])
+def test_views_for_training_are_refused_by_the_other_renderer(views: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"quadrants, scarce, biometry"):
+        write_cases(tmp_path, 4, 0, renderer="other", views=views)
 
 
 def test_patients_never_cross_the_splits(fluid_examinations: Path) -> None:

@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bundles" / "dental_cbct_toot
 
 from dental_teeth.cases import evaluation_cases, evenly, find_cases, part_of, training_cases
 from dental_teeth.labels import LoadScand, LoadTeethLabelsd
-from dental_teeth.simulator import DOTTED_NAME, _write_case, draw_plan, write_cases
+from dental_teeth.plans import draw_plan, draw_toothless
+from dental_teeth.simulator import DOTTED_NAME, _write_case, write_cases
 from dental_teeth.teeth import FDI_CODES
 from medbundles.checks import DatasetError, GridError, InputError
 from medbundles.datasets import simulated, toothfairy
@@ -155,7 +156,7 @@ def test_splits_share_no_patient_and_the_other_scanner_is_only_tested(folder: Pa
     others = {name for name in subjects if name.startswith("simulated_other_")}
     assert others <= {case["subject"] for case in parts["test"]}
     one = parts["train"][0]
-    assert set(one) == {"image", "label", "kind", "subject", "name", "metal"}
+    assert set(one) == {"image", "label", "kind", "subject", "name", "metal", "teeth"}
     assert one["kind"] == "simulated" and one["name"] == one["subject"]
 
 
@@ -274,3 +275,30 @@ def test_a_mask_of_all_teeth_together_is_refused_and_a_numbered_one_read(tmp_pat
         LoadScand("image")(case)
     nib.save(nib.Nifti1Image(mask * np.uint8(36), affine), tmp_path / "labels/a.nii.gz")
     assert LoadScand("image")(case)["label"].unique().tolist() == [0, 36]
+
+
+def test_toothless_patients_lack_the_teeth_of_a_jaw_and_may_have_some_in_the_other() -> None:
+    plans = [draw_toothless(number) for number in range(40)]
+    quadrants = [{code // 10 for code in plan.teeth or ()} for plan in plans]
+    assert all(found <= {1, 2} or found <= {3, 4} for found in quadrants)
+    assert {frozenset(), frozenset({1, 2}), frozenset({3, 4})} <= {frozenset(found) for found in quadrants}
+
+
+def test_scans_without_any_tooth_are_for_the_finder_only(folder: Path, tmp_path: Path) -> None:
+    numbers = [n for n in range(40) if not draw_toothless(2_000_000_000 + n).teeth]
+    names = [f"simulated_toothless_0_{n:04d}" for n in numbers]
+    number = next(n for n, name in zip(numbers, names, strict=True) if part_of(name) == "train")
+    case = _write_case(tmp_path, number, 0, spacing_mm=COARSE, patients="toothless")
+    usual = json.loads((folder / "sidecars" / "simulated_0_0000.json").read_text())
+    assert case["teeth"] == [] and not (volume(tmp_path / case["label"])[0] > 2).any()
+    for part in (usual["image"], usual["label"], f"sidecars/{usual['name']}.json"):
+        (tmp_path / part).write_bytes((folder / part).read_bytes())
+    write_table(tmp_path, DOTTED_NAME, 0, [usual, case])
+    everyone = {entry["name"] for entry in find_cases(str(tmp_path), "all", toothless=True)}
+    assert everyone == {usual["name"], case["name"]}
+    assert [entry["name"] for entry in find_cases(str(tmp_path), "all")] == [usual["name"]]
+
+
+def test_unknown_kinds_of_patients_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"usual, toothless"):
+        write_cases(tmp_path, 1, 0, patients="wise")

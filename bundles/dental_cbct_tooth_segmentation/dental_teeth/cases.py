@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from dental_teeth.labels import CTOOTH, SIMULATED, TOOTHFAIRY
-from dental_teeth.simulator import OTHER_NAME, SPACING_MM, sidecar_of, write_cases
+from dental_teeth.plans import SPACING_MM
+from dental_teeth.simulator import OTHER_NAME, sidecar_of, write_cases
 from medbundles.checks import DatasetError
 from medbundles.datasets import ctooth, simulated
 from medbundles.datasets.discovery import load_all
@@ -22,13 +23,18 @@ KINDS = (*DEFAULT_KINDS, CTOOTH)
 
 
 def find_cases(
-    dataset_dir: str, split: str, *, most: int | None = None, kinds: Sequence[str] = DEFAULT_KINDS
+    dataset_dir: str,
+    split: str,
+    *,
+    most: int | None = None,
+    kinds: Sequence[str] = DEFAULT_KINDS,
+    toothless: bool = False,
 ) -> list[dict[str, Any]]:
     """The scans with numbered teeth of every data set in a folder that fall into `split`.
 
     Patients never cross the splits, and those of the other simulated scanner are always test cases. Each
-    case is a dictionary with `image` and `label` (files), `kind`, `subject`, `name`, and `metal` ("none",
-    "some" or "heavy") where it is known.
+    case is a dictionary with `image` and `label` (files), `kind`, `subject`, `name`, and, where they are
+    known, `metal` ("none", "some" or "heavy") and the number of `teeth`.
 
     Args:
         dataset_dir: where the data sets are.
@@ -36,6 +42,8 @@ def find_cases(
         most: at most so many, spread evenly over kinds and levels of metal.
         kinds: the layouts to read. CTooth only when asked: as published it shows all teeth together, and
             `dataset_dir` must then be its own folder.
+        toothless: with simulated patients who have no tooth at all. Only the finder of jaws learns from them:
+            they have no panorama.
 
     Raises:
         DatasetError: there is none.
@@ -44,6 +52,7 @@ def find_cases(
         ctooth.load(dataset_dir)[0] if tuple(kinds) == (CTOOTH,) else load_all(dataset_dir, kinds=kinds)[0]
     )
     cases = [_entry(case) for case in found if case["truth"].get("mask")]
+    cases = [case for case in cases if toothless or case["teeth"] != 0]
     cases = [case for case in cases if split in ("all", part_of(case["subject"]))]
     if not cases:
         raise DatasetError(
@@ -62,9 +71,10 @@ def training_cases(
     simulated_cases: int = 0,
     simulated_spacing_mm: float = SPACING_MM,
     seed: int = 0,
+    toothless: bool = False,
 ) -> list[dict[str, Any]]:
     """The training split of a folder plus that of simulated cases, made first if there are fewer."""
-    cases = find_cases(dataset_dir, "train")
+    cases = find_cases(dataset_dir, "train", toothless=toothless)
     if simulated_cases > 0:
         write = partial(write_cases, seed=seed, spacing_mm=simulated_spacing_mm)
         more = [_entry(case) for case in simulated.made(simulated_dir, simulated_cases, write)]
@@ -108,12 +118,13 @@ def _entry(case: Case) -> dict[str, Any]:
     )
     entry = {"image": case["image"], "label": case["truth"]["mask"], "kind": kind, "subject": case["subject"]}
     # A simulated patient is named after its seed and number, so it is its own name.
-    return entry | {
-        "name": case.get("name", case["subject"]),
-        "metal": _metal(case) if kind == SIMULATED else None,
-    }
+    return entry | {"name": case.get("name", case["subject"])} | _known(case, kind)
 
 
-def _metal(case: Case) -> str | None:
+def _known(case: Case, kind: str) -> dict[str, Any]:
+    """Level of metal and number of teeth as the simulator wrote them down; None of other cases."""
     sidecar = sidecar_of(case["image"], case["subject"])
-    return json.loads(sidecar.read_text(encoding="utf-8"))["metal"] if sidecar.is_file() else None
+    if kind != SIMULATED or not sidecar.is_file():
+        return {"metal": None, "teeth": None}
+    facts = json.loads(sidecar.read_text(encoding="utf-8"))
+    return {"metal": facts["metal"], "teeth": len(facts["teeth"])}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,71 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dental_teeth.teeth import FDI_CODES
+from dental_teeth.plans import SPACING_MM, Plan, draw_plan, draw_toothless
 from medbundles.datasets.simulated import write_table
 from medbundles.errors import InputError
 from medbundles.io import atomic_path, write_image
 from medbundles.simulators import cbct
 from medbundles.simulators.fields import Draws
-from medbundles.simulators.jaw import METAL_LEVELS, Jaw, head_frame, jaw
-from medbundles.simulators.jaw_arch import draw_patient
+from medbundles.simulators.jaw import METAL_LEVELS, Jaw, head_frame
 
 DOTTED_NAME = "dental_teeth.simulator.write_cases"
-SPACING_MM = 0.4
 SPACINGS = (0.12, 1.8)  # finest and coarsest
 SCANNERS = ("trained", "other")
+PATIENTS = {"usual": draw_plan, "toothless": draw_toothless}
 FOLDERS = ("imagesTr", "labelsTr", "sidecars")
 MARGIN_MM = 2.0  # scanned around the field of view, so that its border cuts through tissue and teeth
 OTHER_NAME = "simulated_other_"
 OTHER_PATIENTS = 1_000_000_000  # added to the seed: no patient is seen by both scanners
+TOOTHLESS_NAME, TOOTHLESS_PATIENTS = "toothless_", 2_000_000_000
 OTHER_GRID = 0.85  # of the voxels: what the other scanner sees is finer than what it reconstructs
-STORED_BITS = {4095.0: 0.3, 32767.0: 0.7}  # brightest grey value that a scanner stores, and how likely
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is drawn of a case besides the patient.
-
-    Attributes:
-        number: the patient's seed.
-        metal: "none", "some" or "heavy".
-        field: "both jaws", "upper jaw", "lower jaw", "right side" or "left side".
-        size_mm: of the field of view.
-        middle_mm: its middle in the head.
-        tilt_deg: turns of the head around x, y and z.
-        spacing_mm: of the voxels.
-        scale: size of the patient.
-        teeth: FDI numbers; None leaves them to the patient.
-        gain: of the grey values, as scanners are calibrated differently.
-        top_hu: the brightest grey value that is stored.
-    """
-
-    number: int
-    metal: str
-    field: str
-    size_mm: tuple[float, float, float]
-    middle_mm: tuple[float, float, float]
-    tilt_deg: tuple[float, float, float]
-    spacing_mm: float
-    scale: float
-    teeth: tuple[int, ...] | None
-    gain: float
-    top_hu: float
-
-    def jaw(self, *, margin_mm: float = 0.0, spacing_mm: float | None = None) -> Jaw:
-        """The patient on a grid that covers the field of view and a margin."""
-        # The middle of the field, in the head, comes to zero.
-        middle = head_frame((0, 0, 0), self.tilt_deg).back(np.array(self.middle_mm))[0]
-        return jaw(
-            self.number,
-            size_mm=[size + 2 * margin_mm for size in self.size_mm],
-            spacing_mm=spacing_mm or self.spacing_mm,
-            metal=self.metal,
-            teeth=self.teeth,
-            shift_mm=[float(-value) for value in middle],
-            tilt_deg=self.tilt_deg,
-            scale=self.scale,
-        )
 
 
 def write_cases(
@@ -92,6 +45,7 @@ def write_cases(
     device: str = "cpu",
     metal: str | None = None,
     scanner: str = "trained",
+    patients: str = "usual",
 ) -> list[dict[str, Any]]:
     """Writes n cases into `imagesTr/`, `labelsTr/`, `sidecars/` and `cases.json`.
 
@@ -105,15 +59,17 @@ def write_cases(
         device: where to scan and reconstruct.
         metal: "none", "some" or "heavy" for all; None takes them in turn.
         scanner: "trained", or "other": patients, scanner and grid that training never sees.
+        patients: "usual", or "toothless": in one jaw or both there is no tooth.
 
     Returns:
         the entries of `cases.json`; each is in a sidecar, too.
 
     Raises:
-        InputError: there is no such metal or scanner, or the voxels are too small or too large.
+        InputError: there is no such metal, scanner or kind of patients, or voxels are too small or large.
     """
     numbers = tqdm(range(n), unit="scan", disable=None)
-    options = {"spacing_mm": float(spacing_mm), "device": device, "metal": metal, "scanner": scanner}
+    options = {"spacing_mm": float(spacing_mm), "device": device, "metal": metal}
+    options |= {"scanner": scanner, "patients": patients}
     cases = [_write_case(Path(folder), index, seed, **options) for index in numbers]
     write_table(folder, DOTTED_NAME, seed, cases)
     return cases
@@ -128,14 +84,17 @@ def _write_case(
     device: str = "cpu",
     metal: str | None = None,
     scanner: str = "trained",
+    patients: str = "usual",
 ) -> dict[str, Any]:
     """Writes scan, labels and sidecar of one case and returns its entry; processes may share a folder."""
     for part in FOLDERS:
         (folder / part).mkdir(parents=True, exist_ok=True)
-    _check(spacing_mm, metal, scanner)
-    other = scanner == "other"
-    name = f"{OTHER_NAME if other else 'simulated_'}{seed}_{index:04d}"
-    plan = draw_plan(100_000 * seed + index + OTHER_PATIENTS * other, spacing_mm, metal)
+    _check(spacing_mm, metal, scanner, patients)
+    other, toothless = scanner == "other", patients == "toothless"
+    kind = TOOTHLESS_NAME if toothless else ""
+    name = f"{OTHER_NAME if other else 'simulated_'}{kind}{seed}_{index:04d}"
+    number = 100_000 * seed + index + OTHER_PATIENTS * other + TOOTHLESS_PATIENTS * toothless
+    plan = PATIENTS[patients](number, spacing_mm, metal)
     truth, image = plan.jaw(), scan_of(plan, spacing_mm, device, other=other)
     paths = {"image": f"imagesTr/{name}_0000.nii.gz", "label": f"labelsTr/{name}.nii.gz"}
     about = f"simulated, {plan.metal} metal, {scanner} scanner"
@@ -153,62 +112,18 @@ def sidecar_of(image: str | Path, name: str) -> Path:
     return Path(image).parents[1] / "sidecars" / f"{name}.json"
 
 
-def _check(spacing_mm: float, metal: str | None, scanner: str) -> None:
+def _check(spacing_mm: float, metal: str | None, scanner: str, patients: str) -> None:
     if not SPACINGS[0] <= spacing_mm <= SPACINGS[1]:
         raise InputError(f"spacing_mm {spacing_mm:g}", expected=f"{SPACINGS[0]} to {SPACINGS[1]} mm")
-    for name, value, known in (("metal", metal, (None, *METAL_LEVELS)), ("scanner", scanner, SCANNERS)):
+    asked = (
+        ("metal", metal, (None, *METAL_LEVELS)),
+        ("scanner", scanner, SCANNERS),
+        ("patients", patients, PATIENTS),
+    )
+    for name, value, known in asked:
         if value not in known:
             choices = ", ".join(str(choice) for choice in known if choice)
             raise InputError(f"{name} '{value}'", expected=f"one of {choices}")
-
-
-def draw_plan(number: int, spacing_mm: float = SPACING_MM, metal: str | None = None) -> Plan:
-    """Draws a case: three metal levels in turn, fields that cut jaws, tilted heads, few teeth, children."""
-    draws = Draws(number, "case")
-    field = draws.choice({"both jaws": 0.76, "upper jaw": 0.06, "lower jaw": 0.06} | _SIDES)
-    size = [draws.uniform(64, 79), draws.uniform(58, 68), draws.uniform(50, 58)]
-    middle = [draws.uniform(-2, 2), draws.uniform(-1.5, 2.5), draws.uniform(-2, 2)]
-    side = 1 if field in ("upper jaw", "left side") else -1
-    tilt, scale = _tilt(draws), draws.uniform(0.93, 1.06)
-    if draws.chance(0.04):  # a child
-        scale *= 0.77
-    few, kept = draws.chance(0.06), draws.uniform(0.2, 0.7)
-    left = tuple(code for code in FDI_CODES if draws.chance(kept))
-    gap = draw_patient(number, scale, None).gap
-    if field.endswith("jaw"):
-        size[2] = draws.uniform(32, 38)
-        middle[2] += 14 * side - (gap if side < 0 else 0)
-    else:
-        size[2] += 1.4 * gap  # the front of a jaw that swings open comes down more than its molars
-        middle[2] -= 0.7 * gap
-    if field.endswith("side"):
-        size[0] = draws.uniform(42, 50)
-        middle[0] += 14 * side
-    return Plan(
-        number=number,
-        metal=metal or METAL_LEVELS[number % len(METAL_LEVELS)],
-        field=field,
-        size_mm=(size[0], size[1], size[2]),
-        middle_mm=(middle[0], middle[1], middle[2]),
-        tilt_deg=tilt,
-        spacing_mm=spacing_mm * draws.uniform(0.9, 1.1),
-        scale=scale,
-        teeth=left if few else None,
-        gain=draws.uniform(0.93, 1.07),
-        top_hu=float(draws.choice({str(top): share for top, share in STORED_BITS.items()})),
-    )
-
-
-_SIDES = {"right side": 0.06, "left side": 0.06}
-
-
-def _tilt(draws: Draws) -> tuple[float, float, float]:
-    """Turns of the head: up to about ten degrees, now and then twenty."""
-    x, y, z = (spread * float(np.clip(draws.rng.standard_normal(), -2, 2)) for spread in (5, 3, 4))
-    far = draws.uniform(14, 20) * (1 if draws.chance(0.5) else -1)
-    if draws.chance(0.08):
-        x, y = (far, y) if draws.chance(0.6) else (x, far)
-    return x, y, z
 
 
 def scan_of(plan: Plan, spacing_mm: float, device: str = "cpu", *, other: bool = False) -> NDArray[np.int16]:
