@@ -173,7 +173,8 @@ def evaluate(bundle: str, *, update_card: bool = False, log_json: bool = False, 
 
     Args:
         bundle: the bundle.
-        update_card: take the figures into the bundle's model card.
+        update_card: take the figures into the bundle's model card, beside those of other data that were
+            measured with the same weights.
         log_json: print one JSON object per line, for programs.
         knobs: options of the bundle, such as --dataset_dir D --output_dir R.
     """
@@ -187,9 +188,9 @@ def evaluate(bundle: str, *, update_card: bool = False, log_json: bool = False, 
     results = Path(workflow.parser.get_parsed_content("output_dir")) / "evaluation.json"
     say(f"figures: {results}", figures=str(results))
     if update_card:
-        import shutil
+        from medbundles.zoo.figures import keep
 
-        shutil.copyfile(results, folder / "docs" / "evaluation.json")
+        keep(results, folder)
         card(str(folder))
 
 
@@ -230,10 +231,13 @@ def new(name: str, *, like: str = "", home: str = "bundles", package: str = "") 
 
 @SetParseFns(str)
 def card(bundle: str) -> None:
-    """Brings the factual half of a bundle's model card, docs/README.md, up to date."""
+    """Brings the factual half of a bundle's model card, docs/README.md, and its eval_metrics up to date."""
     from medbundles.zoo.card import write_card
+    from medbundles.zoo.figures import write_headline
 
-    print(write_card(find.find_bundle(bundle)))
+    folder = find.find_bundle(bundle)
+    write_headline(folder)
+    print(write_card(folder))
 
 
 COMMANDS = {
