@@ -190,7 +190,7 @@ def evaluate(bundle: str, *, update_card: bool = False, log_json: bool = False, 
     if update_card:
         from medbundles.zoo.figures import keep
 
-        keep(results, folder)
+        keep(results, folder, Path(workflow.parser.get_parsed_content("weights")))
         card(str(folder))
 
 

@@ -38,7 +38,7 @@ def test_groups_of_the_same_weights_stay_beside_each_other(
     keep(results(simulated={"Dice": DICE}), bundle)
     keep(results(real={"Dice": DICE | {"mean": 0.5}}), bundle)
     found = read_json(bundle / EVALUATION)
-    assert found["weights"] == weights_sum(bundle) and found["split"] == "test"
+    assert found["weights"] == weights_sum(bundle / WEIGHTS) and found["split"] == "test"
     assert {name: group["Dice"]["mean"] for name, group in found["groups"].items()} == {
         "real": 0.5,
         "simulated": 0.987654,
@@ -50,6 +50,14 @@ def test_groups_of_other_weights_do_not(bundle: Path, results: Callable[..., Pat
     (bundle / WEIGHTS).write_bytes(b"other weights")
     keep(results(real={"Dice": DICE}), bundle)
     assert list(read_json(bundle / EVALUATION)["groups"]) == ["real"]
+
+
+def test_figures_of_a_file_that_is_not_the_bundles_own_are_a_problem(
+    bundle: Path, results: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "tried.pt").write_bytes(b"other weights")
+    keep(results(simulated={"Dice": DICE}), bundle, tmp_path / "tried.pt")
+    assert any("measured with other weights" in line for line in problems(bundle))
 
 
 def test_the_metadata_quote_the_figures_that_they_name(

@@ -98,7 +98,7 @@ def describe_weights(folder: Path) -> str:
         return "none yet"
     length = path.stat().st_size
     size = f"{length / 1e6:.1f} MB" if length >= 1e6 else f"{length / 1e3:.0f} kB"
-    return f"{WEIGHTS}, {size}, sha256 {weights_sum(folder)}"
+    return f"{WEIGHTS}, {size}, sha256 {weights_sum(path)}"
 
 
 def describe_licence(folder: Path) -> str:

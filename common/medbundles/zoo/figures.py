@@ -24,18 +24,23 @@ EVALUATION, WEIGHTS, METADATA = "docs/evaluation.json", "models/model.pt", "conf
 DIGITS = 4
 
 
-def weights_sum(folder: Path) -> str:
-    """The sha256 of a bundle's weights; '' without any."""
-    path = folder / WEIGHTS
+def weights_sum(path: Path) -> str:
+    """The sha256 of a weights file; '' if there is none."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def keep(results: Path, folder: Path) -> None:
+def keep(results: Path, folder: Path, weights_file: Path | None = None) -> None:
     """Takes the groups of an evaluation into a bundle's `docs/evaluation.json`.
 
-    Groups that are there already stay beside them if they were measured with the bundle's present weights.
+    Groups that are there already stay beside them if they were measured with the same weights.
+
+    Args:
+        results: what the evaluation wrote.
+        folder: the bundle.
+        weights_file: what was measured; the bundle's own unless given.
     """
-    path, new, weights = folder / EVALUATION, read_json(results), weights_sum(folder)
+    path, new = folder / EVALUATION, read_json(results)
+    weights = weights_sum(weights_file or folder / WEIGHTS)
     old = read_json(path) if path.is_file() else {}
     before = as_dict(old.get("groups")) if old.get("weights") == weights else {}
     groups = dict(sorted({**before, **as_dict(new.get("groups"))}.items()))
@@ -87,7 +92,7 @@ def stale(folder: Path) -> Iterator[tuple[str, str, str]]:
     path = folder / EVALUATION
     if not path.is_file():
         return
-    if read_json(path).get("weights") != weights_sum(folder):
+    if read_json(path).get("weights") != weights_sum(folder / WEIGHTS):
         advice = f"run medbundles evaluate {folder.name} --dataset_dir CASES --update_card true"
         yield EVALUATION, "the figures were measured with other weights", advice
     try:
