@@ -101,7 +101,7 @@ def parse(text: str, *, plain_http: bool = False) -> Address:
 def _resources(path: str, text: str) -> tuple[str, str, str]:
     """Returns the path of the service, the study, and which series."""
     found = re.fullmatch(r"(?P<root>.*?)(/studies)?/(?P<study>[\d.]+)(/series/(?P<series>[\d.]+))?/?", path)
-    if found is None or not PATH.fullmatch(found["root"]) or ".." in found["root"].split("/"):
+    if found is None or not PATH.fullmatch(found["root"]) or {"..", "studies"} & {*found["root"].split("/")}:
         raise _misformed(text)
     if not UID.fullmatch(found["study"]) or len(found["study"]) > LONGEST_UID:
         raise _misformed(text, "a study whose UID is none")

@@ -1,7 +1,7 @@
 """An Orthanc with its DICOMweb plugin, alone with its clients in a network of its own.
 
-Orthanc listens on every address and has no option against it, so it runs in a network namespace that has nothing but
-a loopback device: nobody outside can reach it, and nothing in it can reach the outside.
+Orthanc listens on every address and has no option against it, so it runs in a network namespace that has
+nothing but a loopback device: nobody outside can reach it, and nothing in it can reach the outside.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Orthanc:
         with self.log.open("wb") as log:
             command = ["unshare", "--net", "sh", "-c", start]
             self.process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
-        self._wait()
+        self._network = self._wait()
 
     def stop(self) -> None:
-        """Ends the server."""
+        """Ends the server; its network stays, empty."""
         self.process.terminate()
         self.process.wait(20)
 
@@ -54,7 +54,7 @@ class Orthanc:
 
         def run() -> None:
             try:
-                _enter(self.process.pid)
+                _enter(self._network)
                 found.append((work(), None))
             except BaseException as error:  # SystemExit of a command among them
                 found.append((None, error))
@@ -88,30 +88,33 @@ class Orthanc:
         answer.raise_for_status()
         return answer
 
-    def _wait(self) -> None:
+    def _wait(self) -> int:
+        """Returns the network's descriptor as soon as the server answers in it."""
         end = time.monotonic() + START_S
         while time.monotonic() < end and self.process.poll() is None:
             try:
+                self._network = _network_of(self.process.pid)
                 self.get("/system")
-                return
-            except (requests.ConnectionError, OSError):
+                return self._network
+            except OSError:  # not yet in a network of its own, or not yet listening
                 time.sleep(0.2)
         self.process.kill()
         raise AssertionError(f"Orthanc does not start: {ADVICE}\n{self.log.read_text()[-2000:]}")
 
 
-def _enter(pid: int) -> None:
-    """Moves this thread into the network of a process that has one of its own."""
+def _network_of(pid: int) -> int:
+    """Returns a descriptor of the network of a process, which must have one of its own."""
     theirs = f"/proc/{pid}/ns/net"
     if os.readlink(theirs) == os.readlink("/proc/self/ns/net"):
-        raise OSError("the server has no network of its own yet")
-    descriptor = os.open(theirs, os.O_RDONLY)
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(descriptor, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), f"setns failed: {ADVICE}")
-    finally:
-        os.close(descriptor)
+        raise OSError("no network of its own")
+    return os.open(theirs, os.O_RDONLY)
+
+
+def _enter(network: int) -> None:
+    """Moves this thread, and no other, into a network."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(network, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), f"setns failed: {ADVICE}")
 
 
 def _options(folder: Path) -> dict[str, Any]:
