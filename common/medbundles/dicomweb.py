@@ -111,9 +111,11 @@ def choose(series: Sequence[ArchiveSeries], address: Address, info: BundleInfo) 
     if not series:
         raise no_study(address)
     if address.series:
-        named = [s for s in series if s.uid == address.series] or [
-            s for s in series if s.number == address.series or s.uid.endswith(f".{address.series}")
-        ]
+        named = (
+            [s for s in series if s.uid == address.series]
+            or [s for s in series if s.number == address.series]
+            or [s for s in series if s.uid.endswith(f".{address.series}")]
+        )
         if len(named) == 1:
             return named
         if not named:

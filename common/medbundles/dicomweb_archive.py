@@ -88,12 +88,13 @@ class Archive:
         return sorted({uid for item in found if (uid := _text(item, "00080018"))})
 
     def header(self, series_uid: str) -> Dataset:
-        """Returns the header of one instance of a series."""
+        """Returns the header of one instance of a series, an empty one if there is none."""
         from pydicom import Dataset
 
-        uid = self.instances(series_uid)[0]
-        study = self.address.study
-        found = self._ask(lambda: self._reader.retrieve_instance_metadata(study, series_uid, uid))
+        uids, study = self.instances(series_uid), self.address.study
+        if not uids:
+            return Dataset()
+        found = self._ask(lambda: self._reader.retrieve_instance_metadata(study, series_uid, uids[0]))
         return Dataset.from_json(found[0] if isinstance(found, list) else found, lambda *_: b"")
 
     def receive(

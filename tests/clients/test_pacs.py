@@ -14,8 +14,9 @@ import numpy as np
 import pydicom
 import pytest
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "common"), str(HERE.parent / "bundles")]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "bundles"))
 from ct_phantom import phantom, write_dicom
 from dicom_cases import METADATA, US, builder
 from orthanc import PASSWORD, PORT, USER, Orthanc
@@ -135,6 +136,7 @@ def test_segmentation_report_and_key_image_come_into_the_study(
     assert predict(orthanc, FETAL, frame, tmp_path / "here") == 0
     (case,) = read_report(tmp_path / "here")["cases"]
     labels = io.read_image(tmp_path / "here" / case["outputs"]["pred"]).array
+    assert labels.any()
     assert _voxels(found["SEG"]) == {int(v): int((labels == v).sum()) for v in np.unique(labels) if v}
 
     (case,) = read_report(tmp_path / "out")["cases"]

@@ -142,12 +142,13 @@ def test_results_and_other_modalities_are_passed_over(server: Server, ct: Path, 
 
 def test_several_series_are_listed_and_one_is_named(server: Server, ct: Path, tmp_path: Path) -> None:
     more(server, tmp_path / "a.dcm", "1.9.77", 8, modality="CT", SeriesDescription="Zwetschge")
+    more(server, tmp_path / "b.dcm", "1.9.1", 9, modality="CT")
     with pytest.raises(DicomSeriesError) as caught:
         get(server, tmp_path)
     text = str(caught.value)
-    assert "2 series" in text and "8 (CT, 1 files, UID ends with 1.9.77)" in text and "/series/NUMBER" in text
+    assert "3 series" in text and "8 (CT, 1 files, UID ends with 1.9.77)" in text and "/series/NUMBER" in text
     assert "Zwetschge" not in text and "Hidden" not in text
-    for name in ("8", "1.9.77", "9.77"):
+    for name in ("1", "8", "1.9.77", "9.77"):
         get(server, tmp_path, series=f"/series/{name}")
     with pytest.raises(MissingInputError, match="no series 5"):
         get(server, tmp_path, series="/series/5")
