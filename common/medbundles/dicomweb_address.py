@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from medbundles.errors import AddressError
 
@@ -87,7 +87,8 @@ def parse(text: str, *, plain_http: bool = False) -> Address:
     _refuse_secrets(parts, text)
     root, study, series = _resources(parts.path, text)
     place = host[0] + (f":{parts.port}" if parts.port is not None else "")
-    address = Address(parts.scheme == SECURE, place, root, study, series, parts.username or "")
+    user = unquote(parts.username or "")
+    address = Address(parts.scheme == SECURE, place, root, study, series, user)
     if not (address.secure or address.local or plain_http):
         raise AddressError(
             "an archive on another machine, without encryption",

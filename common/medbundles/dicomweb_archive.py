@@ -62,6 +62,7 @@ class Archive:
         client = dicomweb_client()
         self.address = address
         self._room = LIST_BYTES
+        self._headers: dict[str, Dataset] = {}  # what an archive holds never changes
         session = session_of(address)
         session.hooks["response"].append(self._counted)
         common = {"session": session, "permissive_uid": True, "timeout": (CONNECT_S, READ_S)}
@@ -91,11 +92,14 @@ class Archive:
         """Returns the header of one instance of a series, an empty one if there is none."""
         from pydicom import Dataset
 
-        uids, study = self.instances(series_uid), self.address.study
-        if not uids:
-            return Dataset()
-        found = self._ask(lambda: self._reader.retrieve_instance_metadata(study, series_uid, uids[0]))
-        return Dataset.from_json(found[0] if isinstance(found, list) else found, lambda *_: b"")
+        def read(uid: str) -> Dataset:
+            found = self._reader.retrieve_instance_metadata(self.address.study, series_uid, uid)
+            return Dataset.from_json(found[0] if isinstance(found, list) else found, lambda *_: b"")
+
+        if series_uid not in self._headers:
+            uids = self.instances(series_uid)
+            self._headers[series_uid] = self._ask(lambda: read(uids[0])) if uids else Dataset()
+        return self._headers[series_uid]
 
     def receive(
         self, series_uid: str, keep: Callable[[Dataset], None], room: int = MAX_UNPACKED_BYTES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,7 +82,7 @@ def store_results(
     failed: list[str] = []
     total = 0
     for case in cases:
-        objects = list(made_for(case, output_dir))
+        objects = made_for(case, output_dir)
         total += len(objects)
         failed += _store(archive, _name(case), objects, sources, overwrite)
     if failed:
@@ -98,14 +98,14 @@ def store_results(
 
 
 @without_pydicom_messages
-def made_for(case: Mapping[str, Any], output_dir: Path) -> Iterator[Made]:
-    """Yields the DICOM files of a case; reports come last, since they refer to the others."""
+def made_for(case: Mapping[str, Any], output_dir: Path) -> list[Made]:
+    """Returns the DICOM files of a case; reports come last, since they refer to the others."""
     files: list[Path] = []
     for written in case["outputs"].values():
         path = output_dir / written
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
         files += [file for file in inside if suffix_of(file) in DICOM]
-    yield from sorted((Made(file) for file in files), key=lambda made: made.kind[0] in REPORTS)
+    return sorted((Made(file) for file in files), key=lambda made: made.kind[0] in REPORTS)
 
 
 @without_pydicom_messages
@@ -113,6 +113,8 @@ def _store(
     archive: Archive, name: str, objects: Sequence[Made], sources: Collection[str], overwrite: bool
 ) -> list[str]:
     """Stores what is missing of a case; returns what was not stored, each with the reason."""
+    if not objects:  # the case failed
+        return []
     there = _there(archive, objects)
     missing = [made for made in objects if made.uid not in there]
     if not missing:

@@ -158,8 +158,8 @@ def test_a_rerun_stores_nothing_new(orthanc: Orthanc, frame: Path, tmp_path: Pat
     assert orthanc.get("/instances") == before
 
 
-def test_a_volume_comes_back_as_a_series_with_the_pixels_of_the_local_run(
-    orthanc: Orthanc, ct: Path, tmp_path: Path
+def test_a_volume_comes_back_as_a_series_with_the_pixels_of_the_local_run_and_once(
+    orthanc: Orthanc, ct: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = study_of(ct / "0.dcm")
     assert predict(orthanc, DENOISER, address(study), tmp_path / "out") == 0
@@ -177,6 +177,13 @@ def test_a_volume_comes_back_as_a_series_with_the_pixels_of_the_local_run(
     sources = {str(pydicom.dcmread(path).SOPInstanceUID) for path in ct.iterdir()}
     assert set().union(*map(referenced, derived)) == sources
     assert [d.Modality for d in held(orthanc, study)].count("SR") == 1
+
+    before = orthanc.get("/instances")
+    assert predict(orthanc, DENOISER, address(study), tmp_path / "b", "--strength", "0.5") == 0
+    assert orthanc.get("/instances") == before and "--overwrite true" in capsys.readouterr().out
+    words = [address(study), tmp_path / "b", "--strength", "0.5", "--overwrite", "true"]
+    assert predict(orthanc, DENOISER, *words) == 0
+    assert len(orthanc.get("/instances")) == len(before) + SLICES + 1
 
 
 def test_compressed_images_come_as_they_were_stored(orthanc: Orthanc, ct: Path, tmp_path: Path) -> None:

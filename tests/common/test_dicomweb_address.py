@@ -34,8 +34,8 @@ def test_an_address_names_service_study_and_series(text: str, url: str, study: s
 
 
 def test_the_user_is_known_and_not_shown() -> None:
-    address = parse(f"dicomwebs://mueller@pacs/rs/studies/{STUDY}")
-    assert address.user == "mueller"
+    address = parse(f"dicomwebs://mueller%40clinic@pacs/rs/studies/{STUDY}")
+    assert address.user == "mueller@clinic"
     assert "mueller" not in f"{address}{address!r}{address.url}{address.study_address}"
 
 

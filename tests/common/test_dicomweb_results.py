@@ -141,6 +141,22 @@ def test_a_result_of_other_images_is_no_earlier_result(server: Server, tmp_path:
     assert len(made(server)) == 4
 
 
+def test_a_case_that_failed_stores_nothing_and_is_not_said_to_be_there(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def work(place: Path) -> int:
+        failed = case_result({"input": str(place)}, status="failed", run=RUN, error="no")
+        write_report(tmp_path / "out", [failed], RUN)
+        return 1
+
+    assert run_on_study(parse(f"{server.address}/1.2.3"), INFO, tmp_path / "out", work) == 1
+    assert not server.stored() and "already" not in caplog.text
+    (case,) = read_report(tmp_path / "out")["cases"]
+    assert case["input"].startswith(server.address)
+
+
 def test_without_storing_the_archive_stays_as_it_is(server: Server, tmp_path: Path) -> None:
     before = dict(server.files)
     run(server, tmp_path / "out", store=False)
