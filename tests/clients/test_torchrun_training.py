@@ -23,7 +23,7 @@ from medbundles.zoo.new import TEMPLATE
 from medbundles.zoo.workflows import SEVERAL, TRAIN, config_files
 
 PROGRAM = str(Path(sys.executable).with_name("medbundles"))
-CASES = 40  # of which 24 are for training
+CASES = 16  # of which 8 are for training: whole batches for one process and for two
 RESIZED = {"_target_": "ResizeWithPadOrCropd", "keys": ["image", "label"], "spatial_size": 64}
 STEADY = {
     "train#random_transforms": [RESIZED],  # no random changes: each process would draw its own
@@ -94,7 +94,7 @@ def test_two_processes_take_the_steps_of_one_with_all_cases(
     cases: Path, alone: tuple[Path, str], tmp_path: Path
 ) -> None:
     text = train(cases, tmp_path, 2)
-    torch.testing.assert_close(weights(tmp_path), weights(alone[0]), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(weights(tmp_path), weights(alone[0]), rtol=1e-4, atol=1e-6)
     assert len(losses(text)) == 2, "only the first process writes the log"
     assert losses(text) == pytest.approx(losses(alone[1]), rel=0.2)  # of its own half of the cases
     assert (tmp_path / "model.pt").is_file()
@@ -105,7 +105,7 @@ def test_a_training_goes_on_with_another_number_of_processes(
 ) -> None:
     train(cases, tmp_path, 1)
     assert "after epoch 1 of 2" in one_process(cases, tmp_path, 2)
-    torch.testing.assert_close(weights(tmp_path), weights(alone[0]), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(weights(tmp_path), weights(alone[0]), rtol=1e-4, atol=1e-6)
 
 
 def test_without_torchrun_there_is_nothing_to_join() -> None:
