@@ -7,6 +7,7 @@ it clips them. The first process alone writes checkpoint, weights, curves and lo
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -25,7 +26,7 @@ BUCKET = 8_000_000  # numbers that are sent at once
 
 
 def join(device: str | torch.device = "auto") -> None:
-    """Joins the other processes of torchrun.
+    """Joins the other processes of torchrun; all but the first one then log warnings only.
 
     Raises:
         InputError: torchrun did not start this process.
@@ -40,6 +41,8 @@ def join(device: str | torch.device = "auto") -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if not is_writer():
+        logging.getLogger().setLevel(logging.WARNING)
 
 
 def leave() -> None:
@@ -100,6 +103,6 @@ def _buckets(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def own_handlers(handlers: Sequence[Any]) -> list[Any]:
-    """The handlers of this process: the log and the curves are for the first one to write."""
+    """The handlers of this process: numbers and curves are for the first one to write."""
     talking = () if is_writer() else (StatsHandler, TensorBoardStatsHandler)
     return [handler for handler in handlers if not isinstance(handler, talking)]
