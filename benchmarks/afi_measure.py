@@ -23,6 +23,7 @@ from amniotic_fluid.cases import find_cases  # found since afi_variants is
 from amniotic_fluid.measure import find_geometry, label_map
 from amniotic_fluid.pockets import RULES, Geometry
 from amniotic_fluid.scores import is_hazy, overlaps
+from medbundles.blanked import blanked
 from medbundles.config_keys import checked
 from medbundles.devices import choose_device
 from medbundles.io import atomic_path
@@ -81,7 +82,8 @@ class Bench:
             meta=dict(frame.image.meta),
             applied_operations=list(frame.image.applied_operations),
         )
-        return label_map(array_of(self.prepare.inverse({"image": answer})["image"]))
+        probabilities = array_of(self.prepare.inverse({"image": answer})["image"])
+        return label_map(probabilities, blanked(probabilities.shape[1:], frame.image.meta))
 
 
 def _parser(knobs: Mapping[str, Any]) -> ConfigParser:

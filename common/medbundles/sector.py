@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from medbundles.blanked import noted
 from medbundles.images import frame_axes
 from medbundles.sector_beam import find_beam, sector_mask, visible_sector
 
@@ -91,8 +92,9 @@ def beam_channels(grey: NDArray[np.floating]) -> NDArray[np.float32]:
 class StandardiseSectord(MapTransform, InvertibleTransform):
     """Puts a frame on the network's grid as grey value in 0..1, sector mask, depth and beam angle.
 
-    A label under another key follows the frame onto the grid. The inverse brings a prediction on the
-    network's grid back to the pixels of the stored frame.
+    A label under another key follows the frame onto the grid. Boxes that were painted over the frame are
+    noted in the meta information, see `medbundles.blanked`. The inverse brings a prediction on the network's
+    grid back to the pixels of the stored frame.
 
     Args:
         keys: the frame, then labels that go with it.
@@ -109,6 +111,7 @@ class StandardiseSectord(MapTransform, InvertibleTransform):
         shape = tuple(frame.shape[1:])
         to_frame = grid_to_frame(np.asarray(frame.affine, float), shape, self.size)
         affine = frame.affine.clone()
+        meta = dict(frame.meta) | noted(torch.as_tensor(frame).as_subclass(Tensor)[0].cpu().numpy())
         for key in self.key_iterator(data):
             image = torch.as_tensor(data[key]).as_subclass(Tensor)
             is_frame = key == self.keys[0]
@@ -117,9 +120,7 @@ class StandardiseSectord(MapTransform, InvertibleTransform):
                 if is_frame
                 else resample(image, to_frame, self.size, mode="nearest")
             )
-            data[key] = MetaTensor(
-                moved, meta=dict(frame.meta), applied_operations=list(frame.applied_operations)
-            )
+            data[key] = MetaTensor(moved, meta=dict(meta), applied_operations=list(frame.applied_operations))
             data[key].affine = affine @ _embedded(to_frame)
             self.push_transform(data[key], orig_size=shape, extra_info={"to_frame": to_frame.tolist()})
         return data

@@ -45,7 +45,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
         contour[place[:, 0], place[:, 1]] = 255
         Image.fromarray(contour.T).save(folder / f"{name}_Annotation.png")
         grey = rng.integers(60, 110, SIZE).astype(np.uint8)
-        grey[100:140, 70:120] = 3
+        grey[100:140, 70:120] = rng.integers(1, 6, (40, 50))  # echoes, if faint ones
+        grey[10:40, 100:125] = 0  # a box that hides a name
         Image.fromarray(grey.T).save(folder / f"{name}.png")
         lines.append(f"{name}.png,0.5,{HEAD.scaled(0.5).circumference():.2f}")
     (root / "training_set_pixel_size_and_HC.csv").write_text("\n".join(lines) + "\n")
@@ -200,7 +201,8 @@ def test_a_teacher_labels_what_it_is_sure_of_and_never_the_fetus(real: Path, tmp
     assert isinstance(labels, MetaTensor) and labels.shape == (1, *SIZE)
     assert labels[0, 108, 95] == UNDIVIDED_FLUID
     assert labels[0, 128, 95] == UNKNOWN
-    assert labels[0, 120, 20] == labels[0, 20, 110] == NOT_FLUID
+    assert labels[0, 120, 20] == labels[0, 20, 90] == NOT_FLUID
+    assert (labels[0, 10:40, 100:125] == NOT_FLUID).all(), "as black as fluid, but painted over"
     assert (labels[0][torch.from_numpy(HEAD.mask(SIZE))] == NOT_FLUID).all()
 
 

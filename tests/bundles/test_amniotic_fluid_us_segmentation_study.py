@@ -163,6 +163,15 @@ def test_fluid_passing_into_reverberation_is_fluid_although_neither_is_likeliest
     assert (label_map(p) == 1).all()
 
 
+def test_nothing_is_seen_where_a_frame_was_painted_over() -> None:
+    p = np.zeros((4, 40, 30), np.float32)
+    p[1, :20], p[2, 20:] = 1, 1
+    hidden = np.zeros((40, 30), bool)
+    hidden[10:30, 5:15] = True
+    labels = label_map(p, hidden)
+    assert not labels[hidden].any() and np.array_equal(labels[~hidden], label_map(p)[~hidden])
+
+
 def test_specks_of_fluid_are_noise() -> None:
     p = np.zeros((4, 100, 100), np.float32)
     p[0], p[0, 50:53, 50:53], p[1, 50:53, 50:53] = 1, 0, 1

@@ -23,10 +23,12 @@ from amniotic_fluid.pockets import (
     REVERBERATION,
     TOO_NARROW,
     Geometry,
+    Mask,
     find_pockets,
     wet,
 )
 from amniotic_fluid.preview import caliper
+from medbundles.blanked import blanked
 from medbundles.images import frame_axes, spacing_of
 from medbundles.measure import Calibration, measurement
 from medbundles.sector_beam import sector_mask
@@ -66,7 +68,8 @@ class MeasureFluidd(MapTransform):
             prediction, image = data[key], data[self.image_key]
             affine = np.asarray(prediction.affine, float)
             probabilities = prediction.as_subclass(Tensor).float().cpu().numpy()
-            found = Fluid(label_map(probabilities), *find_geometry(image, affine))
+            hidden = blanked(probabilities.shape[1:], image.meta)
+            found = Fluid(label_map(probabilities, hidden), *find_geometry(image, affine))
             data[key] = MetaTensor(torch.from_numpy(found.labels[None]), meta=dict(prediction.meta))
             data[key].affine = prediction.affine
             data["measurements"] = found.measurements()
@@ -128,18 +131,24 @@ class Fluid:
         return [] if self.deepest is None else caliper(self.deepest, self.unit)
 
 
-def label_map(probabilities: NDArray[np.floating]) -> NDArray[np.uint8]:
+def label_map(probabilities: NDArray[np.floating], hidden: Mask | None = None) -> NDArray[np.uint8]:
     """Returns labels (X, Y) of probabilities (4, X, Y), without specks of fluid.
 
     Clear and hazy fluid stand together against the rest before they are told from each other: where fluid
     passes into reverberation neither is the likeliest alone.
+
+    Args:
+        probabilities: on the grid of the stored frame.
+        hidden: pixels that were painted over, which are as black as fluid; nothing is seen there.
     """
     nothing, clear, parts, hazy = (probabilities[value] for value in (0, FLUID, PARTS, REVERBERATION))
     fluid = (clear + hazy > nothing) & (clear + hazy > parts)
+    seen = np.ones(fluid.shape, bool) if hidden is None else ~hidden
+    fluid &= seen
     components, count = ndimage.label(fluid)
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     fluid &= (sizes >= SMALLEST_POCKET * fluid.size)[components]
-    labels = np.where(parts > nothing, PARTS, 0)
+    labels = np.where((parts > nothing) & seen, PARTS, 0)
     labels[clear + hazy > np.maximum(nothing, parts)] = 0
     return np.where(fluid, np.where(hazy > clear, REVERBERATION, FLUID), labels).astype(np.uint8)
 

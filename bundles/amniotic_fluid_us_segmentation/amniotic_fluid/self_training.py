@@ -21,6 +21,7 @@ from tqdm import tqdm
 from amniotic_fluid.cases import REAL, find_cases, read_outlines, training_cases
 from amniotic_fluid.losses import NOT_FLUID, UNDIVIDED_FLUID, UNKNOWN
 from amniotic_fluid.pockets import WET
+from medbundles.blanked import blanked_boxes
 from medbundles.checks import DatasetError
 from medbundles.datasets.discovery import load_all
 from medbundles.datasets.records import Case
@@ -118,6 +119,8 @@ class Teacher:
         probability = self.standardise.inverse({"image": fluid})["image"]
         labels = self._sure(probability.as_subclass(Tensor)[0].numpy())
         labels[case["truth"]["ellipse"].mask(labels.shape)] = NOT_FLUID
+        for x0, y0, x1, y1 in blanked_boxes(loaded["image"].as_subclass(Tensor)[0].numpy()):
+            labels[x0:x1, y0:y1] = NOT_FLUID
         return MetaTensor(torch.from_numpy(labels[None]), affine=loaded["image"].affine)
 
     def _sure(self, fluid: NDArray[np.floating]) -> NDArray[np.uint8]:
