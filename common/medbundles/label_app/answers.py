@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -80,7 +81,10 @@ def answer(
             "progress": False,
         }
         case = _run(folder, overrides)
-        return Answer(_kept(Path(place) / _main_output(case, info), extension, info), case, info)
+        result = Path(place) / _main_output(case, info)
+        if _with_segments(extension, info):
+            return Answer(_with_header(result, Path(image), extension, Terminology(info)), case, info)
+        return Answer(_kept(result), case, info)
 
 
 def labels_of(info: BundleInfo) -> dict[str, dict[str, Any]]:
@@ -147,14 +151,23 @@ def _main_output(case: Mapping[str, Any], info: BundleInfo) -> str:
     return case["outputs"][key]
 
 
-def _kept(result: Path, extension: str, info: BundleInfo) -> Path:
-    """Moves the result to a file of its own, in the format that was asked for."""
-    suffix = extension if _with_segments(extension, info) else suffix_of(result)
+def _with_header(result: Path, image: Path, extension: str, terminology: Terminology) -> Path:
+    """The label map where viewers show the image, even if the user stated another size of its pixels."""
+    labels = read_image(result)
+    if image.is_file() and (shown := read_image(image)).ndim == labels.ndim == 2:
+        labels = replace(labels, affine=shown.affine)
+    target = _new_file(extension)
+    write_segments(labels, target, terminology)
+    return target
+
+
+def _kept(result: Path) -> Path:
+    target = _new_file(suffix_of(result))
+    shutil.copyfile(result, target)
+    return target
+
+
+def _new_file(suffix: str) -> Path:
     handle, name = tempfile.mkstemp(suffix=suffix)
     os.close(handle)
-    target = Path(name)
-    if _with_segments(extension, info):
-        write_segments(read_image(result), target, Terminology(info))
-    else:
-        target.write_bytes(result.read_bytes())
-    return target
+    return Path(name)

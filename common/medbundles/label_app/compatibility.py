@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from medbundles.errors import PackageError
@@ -17,13 +18,13 @@ INSTALL = (
 MOVED = "pydicom._storage_sopclass_uids"  # pydicom-seg 0.4.1 looks there; pydicom 3 has it in pydicom.uid
 
 
-def require_monai_label() -> None:
+def require(packages: Sequence[str] = PACKAGES) -> None:
     """Refuses to go on without the server's packages.
 
     Raises:
         PackageError: one of them is not installed.
     """
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise PackageError(
             f"the MONAI Label server is not installed: no module {', '.join(missing)}",
@@ -34,7 +35,7 @@ def require_monai_label() -> None:
 
 def prepare() -> None:
     """Makes `import monailabel` work; to be called before it."""
-    require_monai_label()
+    require()
     import pydicom.uid
 
     sys.modules.setdefault(MOVED, pydicom.uid)

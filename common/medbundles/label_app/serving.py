@@ -34,7 +34,7 @@ def serve(studies: str, *, host: str, port: int, bundles: str, home: Path) -> No
     compatibility.prepare()
     for name in filter(None, (part.strip() for part in bundles.split(","))):
         find_bundle(name)
-    arguments = _arguments(_place(studies), host, port, bundles, _home(home))
+    arguments = _arguments(place_of(studies), host, port, bundles, _home(home))
     compatibility.settle(home)
     _say_where(host, port)
     from monailabel.main import Main
@@ -43,7 +43,12 @@ def serve(studies: str, *, host: str, port: int, bundles: str, home: Path) -> No
     main.action_start_server(main.args_parser().parse_args(arguments))
 
 
-def _place(studies: str) -> str:
+def place_of(studies: str) -> str:
+    """Returns the full path of the images; addresses stay as they are.
+
+    Raises:
+        MissingInputError: there is no such folder.
+    """
     if studies.startswith(("http://", "https://")):
         return studies
     if not Path(studies).is_dir():
