@@ -21,6 +21,7 @@ from medbundles.zoo.demo import simulate
 from medbundles.zoo.find import bundle_folders, find_bundle
 
 sys.path.append(str(Path(__file__).parent / "label_server"))
+from images import SECRET, write_images
 from running import Server, environment, free_port, running
 
 pytestmark = [pytest.mark.label, pytest.mark.timeout(1800)]
@@ -35,54 +36,15 @@ CASES = {
     FLUID: ("frame_2", "frame_2.nii.gz"),
     CT: ("slice", "slice.nii.gz"),
     BRAIN: ("brain_flair", "brain"),
-    DENTAL: ("block", "block.nii.gz"),
+    DENTAL: ("jaw", "jaw.nii.gz"),
 }
-OBLIQUE = np.array([[-2.9, 0.5, 0, 30], [0.5, 2.9, 0, -40], [0, 0, 3, 10], [0, 0, 0, 1]])
-
-
-def brain() -> np.ndarray:
-    """Nested balls in an egg, in four contrasts (4, X, Y, Z)."""
-    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in (22, 26, 20)], indexing="ij")
-    egg = sum(a**2 for a in axes) < 0.9
-    depth = np.sqrt((axes[0] - 0.3) ** 2 + axes[1] ** 2 + axes[2] ** 2)
-    grain = np.random.default_rng(0).normal(0, 8, (4, *egg.shape))
-    levels = np.array([[40, -30, -60], [200, -40, -30], [90, 120, 60], [110, 60, 90]])
-    places = [depth < 0.15, depth < 0.3, depth < 0.5]
-    images = [
-        300 + noise + np.select(places, list(level), 0) for noise, level in zip(grain, levels, strict=True)
-    ]
-    return (np.stack(images) * egg).astype(np.float32)
-
-
-def ct_slice() -> np.ndarray:
-    """A noisy disc of water with an insert, in air (1, X, Y), in HU."""
-    x, y = np.meshgrid(np.arange(96) - 48, np.arange(80) - 40, indexing="ij")
-    hu = np.where(x**2 + y**2 < 32**2, 40.0, -1000.0) + np.where((x - 8) ** 2 + y**2 < 64, 60.0, 0.0)
-    return np.round(hu + np.random.default_rng(1).normal(0, 25, hu.shape))[None].astype(np.int16)
-
-
-def block() -> np.ndarray:
-    """Two rows of dense columns in soft tissue (1, X, Y, Z), in HU."""
-    volume = np.random.default_rng(2).normal(50, 60, (60, 60, 50))
-    for angle in np.linspace(0.15 * np.pi, 0.85 * np.pi, 14):
-        i, j = int(30 - 22 * np.cos(angle)), int(46 - 30 * np.sin(angle))
-        volume[i - 2 : i + 3, j - 2 : j + 3, 8:22] = volume[i - 2 : i + 3, j - 2 : j + 3, 28:42] = 2000
-    return np.round(volume)[None].astype(np.int16)
 
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder with images for all bundles."""
     place, made = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("made")
-    frames = [made / case["image"] for case in simulate(find_bundle(FETAL), made, 3, 3)]
-    for number, frame in enumerate(frames):
-        shutil.copyfile(frame, place / f"frame_{number}.nii.gz")
-    first = read_image(frames[0])
-    write_image(first.array.astype(np.uint8), place / "picture.png", affine=first.affine)
-    write_image(ct_slice(), place / "slice.nii.gz", affine=np.diag([-0.7, -0.7, 1, 1]))
-    write_image(block(), place / "block.nii.gz", affine=np.diag([-0.9, -0.9, 0.9, 1]))
-    for index, name in enumerate(("t1", "t1gd", "t2", "flair")):
-        write_image(brain()[index : index + 1], place / f"brain_{name}.nii.gz", affine=OBLIQUE)
+    write_images(place, [made / case["image"] for case in simulate(find_bundle(FETAL), made, 3, 3)])
     shutil.copytree(place, place.with_name("predicted"))  # the server writes into its own
     return place
 
@@ -136,7 +98,9 @@ def test_every_bundle_is_listed_with_our_names_and_colours(client: Any) -> None:
 
 def test_files_of_all_formats_are_images(client: Any, studies: Path) -> None:
     objects = client.datastore()["objects"]
-    assert {"frame_0", "picture", "slice", "block", "brain_t1"} <= set(objects)
+    assert {"frame_0", "picture", "frame", "slice", "jaw", "brain_t1"} <= set(objects)
+    assert {"series", "patient"} <= set(objects)  # folders that are one case
+    assert "notes" not in objects
 
 
 @pytest.mark.parametrize("bundle", list(CASES))
@@ -171,6 +135,17 @@ def test_what_slicer_gets_is_what_monai_itself_writes(client: Any, studies: Path
     assert (header["Segment4_Name"], header["Segment4_LabelValue"]) == ("head", "5")
     assert header["Segment0_Color"] == "1 0.690196 0"
     assert "SCT^818981001^Abdomen" in header["Segment0_Tags"]
+
+
+def test_a_dicom_series_is_an_image_and_so_is_a_frame(client: Any, studies: Path, tmp_path: Path) -> None:
+    file, _ = client.infer(CT, "series", {"result_extension": ".nii.gz"})
+    source = studies.with_name("predicted") / "series"
+    assert cli.predict(CT, str(source), str(tmp_path), page=False, output_ext=".nii.gz") == 0
+    wanted = read_image(tmp_path / read_report(tmp_path)["cases"][0]["outputs"]["pred"])
+    np.testing.assert_array_equal(read_image(file).array, wanted.array)
+    frame, _ = client.infer(FETAL, "frame", dict(SLICER))
+    picture, _ = client.infer(FETAL, "picture", dict(SLICER))
+    np.testing.assert_array_equal(read_image(frame).array, read_image(picture).array)
 
 
 def test_an_image_stays_an_image_in_hounsfield_units(client: Any, studies: Path) -> None:
@@ -268,5 +243,6 @@ def test_labels_are_saved_and_learnt_from_and_the_bundle_stays_as_it_was(
     assert (read_image(new).array != read_image(old).array).any()
 
 
-def test_the_server_never_asked_for_another_machine(server: Server) -> None:
+def test_the_server_never_asked_for_another_machine_and_logs_no_names(server: Server) -> None:
     assert server.attempts() == []
+    assert SECRET not in server.log.read_text(encoding="utf-8", errors="replace")

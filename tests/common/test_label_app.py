@@ -45,6 +45,7 @@ def test_an_image_brings_its_sibling_contrasts_of_the_same_patient_and_no_saved_
             volume(tmp_path / f"{patient}_{contrast}.nii.gz")
     (tmp_path / "labels" / "final").mkdir(parents=True)
     volume(tmp_path / "labels" / "final" / "b_flair.nii.gz")
+    (tmp_path / "other.dcm").write_bytes(bytes(128) + b"DICM")
     case = case_of(inference(BRAIN), tmp_path / "b_flair.nii.gz")
     assert case == {name: str(tmp_path / f"b_{name}.nii.gz") for name in ("t1", "t1gd", "flair")}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medbundles.study_files import contrast_files, find_studies
+from medbundles.study_files import contrast_files, studies_of_files
 
 STUDIES = "find_studies"  # the lister of bundles that work on several contrasts at once
 
@@ -31,21 +31,24 @@ def takes_studies(lister: Any) -> bool:
 
 def study_with(image: Path) -> Any:
     """Returns the study that a file belongs to, as paths by contrast; the file itself if to none."""
-    for study in find_studies(image.parent):
-        files = _files(study["image"])
-        if image in (Path(path) for path in files.values()) and len(files) > 1:
+    for study in studies_of_files(image.parent):
+        files = _files(study)
+        if len(files) > 1 and image in _flat(files):
             return files
     return str(image)
 
 
-def _files(study: Any) -> dict[str, str]:
-    """The file of each contrast; several of one contrast are a list, which reading the study refuses."""
+def _files(study: Any) -> dict[str, Any]:
+    """The file of each contrast; several of one contrast stay a list, which reading the study refuses."""
     if isinstance(study, Mapping):
         return dict(study)
-    if not Path(study).is_dir():
-        return {}
-    found = contrast_files(Path(study))
-    return {name: str(paths[0]) for name, paths in found.items()}
+    found = contrast_files(Path(study)) if Path(study).is_dir() else {}
+    return {name: str(paths[0]) if len(paths) == 1 else [*map(str, paths)] for name, paths in found.items()}
+
+
+def _flat(files: Mapping[str, Any]) -> set[Path]:
+    lists = (value if isinstance(value, list) else [value] for value in files.values())
+    return {Path(path) for paths in lists for path in paths}
 
 
 def _is_upload(image: Path) -> bool:
