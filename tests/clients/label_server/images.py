@@ -16,7 +16,7 @@ from medbundles.zoo.find import add_to_path, find_bundle
 
 sys.path.append(str(Path(__file__).parents[2] / "bundles"))
 add_to_path(find_bundle("dental_cbct_tooth_segmentation"))
-from dental_phantom import Phantom
+from dental_phantom import Phantom  # noqa: E402
 
 TEETH = (14, 13, 11, 21, 26, 34, 41, 43)
 SECRET = "Secret^Person"

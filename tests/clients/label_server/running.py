@@ -48,16 +48,26 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-def environment(connections: Path) -> dict[str, str]:
+def environment(connections: Path, *, stock: bool = False) -> dict[str, str]:
     """The variables of every program of these tests."""
     paths = [str(HERE), os.environ.get("PYTHONPATH", "")]
     own = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "LABEL_TEST_CONNECTIONS": str(connections)}
-    return {**os.environ, **own, "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **own, "OMP_NUM_THREADS": "1"} | ({"LABEL_TEST_STOCK_APP": "1"} if stock else {})
 
 
 @contextmanager
-def running(command: Sequence[str], studies: Path, home: Path, port: int) -> Iterator[Server]:
-    """Runs a server until the block ends; its whole process group ends with it."""
+def running(
+    command: Sequence[str], studies: Path, home: Path, port: int, *, stock: bool = False
+) -> Iterator[Server]:
+    """Runs a server until the block ends; its whole process group ends with it.
+
+    Args:
+        command: what Python is called with.
+        studies: the images.
+        home: the server's own folder; its log lies beside it.
+        port: where it listens.
+        stock: whether it is the app that comes with MONAI Label.
+    """
     url, log = f"http://127.0.0.1:{port}", home.with_suffix(".log")
     server = Server(url, studies, home, log, home.with_suffix(".connections"))
     with open(log, "w", encoding="utf-8") as out:
@@ -65,7 +75,7 @@ def running(command: Sequence[str], studies: Path, home: Path, port: int) -> Ite
             [sys.executable, *command],
             stdout=out,
             stderr=subprocess.STDOUT,
-            env=environment(server.connections),
+            env=environment(server.connections, stock=stock),
             start_new_session=True,
         )
     try:
