@@ -1,4 +1,4 @@
-"""The bundles in the app that comes with MONAI Label, as far as it goes: docs/how-to/use-with-monai-label.md."""
+"""The bundles in the app that comes with MONAI Label, as far as it goes; the how-to has the list."""
 
 from __future__ import annotations
 
