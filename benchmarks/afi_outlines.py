@@ -27,6 +27,7 @@ NAME = "afi_outlines"
 READERS = ("first reader", "second reader")
 DICE = "Dice against {}"
 SHARE, CLEAR = "share of the fetus called fluid", "fetus kept clear"
+ALL = "all"
 SCORES = (*(DICE.format(reader) for reader in READERS), SHARE, CLEAR)
 Case = Mapping[str, Any]
 
@@ -70,7 +71,7 @@ def outline_rows(
     answers = [(run, m.name, m.labels(frame)) for run, found in methods.items() for m in found]
     answers += [("readers", reader, labels) for reader, labels in readers.items()]
     return [
-        {"run": run, "outlined by": name, "frame": case["name"]}
+        {"run": run, "outlined by": name, "data set": case["source"], "frame": case["name"]}
         | agreement(labels, {reader: other for reader, other in readers.items() if reader != name}, known)
         | fetus_scores(labels, case["fetus"])
         for run, name, labels in answers
@@ -86,13 +87,15 @@ def agreement(labels: NDArray[Any], readers: Mapping[str, NDArray[Any]], known: 
 
 
 def outline_summary(rows: Iterable[Row]) -> list[Row]:
-    """A row per network or reader and score; a frame counts once, with the mean of its runs."""
+    """A row per network or reader, data set and score; a frame counts once, with the mean of its runs."""
     groups = defaultdict(list)
     for row in rows:
-        groups[row["outlined by"]].append(row)
+        for frames in (ALL, row["data set"]):
+            groups[row["outlined by"], frames].append(row)
     return [
-        {"outlined by": name, "score": score} | figures(averaged(members, score, "frame"), score)
-        for name, members in groups.items()
+        {"outlined by": name, "frames": frames, "score": score}
+        | figures(averaged(members, score, "frame"), score)
+        for (name, frames), members in groups.items()
         for score in SCORES
     ]
 
@@ -108,11 +111,12 @@ def write_outlines(rows: Sequence[Row], folder: Path) -> None:
 
 
 def outline_page(summaries: Sequence[Row]) -> str:
-    """A table with a row per network and reader."""
-    found = {(row["outlined by"], row["score"]): row for row in summaries}
+    """A table with a row per network or reader and data set."""
+    found = {(row["outlined by"], row["frames"], row["score"]): row for row in summaries}
     rows = [
-        {"outlined by": name} | {score: _cell(found[name, score]) for score in SCORES}
-        for name in dict.fromkeys(name for name, _ in found)
+        {"outlined by": name, "frames": frames}
+        | {score: _cell(found[name, frames, score]) for score in SCORES}
+        for name, frames in dict.fromkeys(key[:2] for key in found)
     ]
     lines = [
         "# Real frames outlined by two readers",

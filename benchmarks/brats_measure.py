@@ -37,7 +37,7 @@ from medbundles.zoo.workflows import TRAIN, config_files, read_config
 logger = logging.getLogger(__name__)
 
 KNOBS = ("spacing_mm", "window", "overlap", "batch_slices", "device", "amp")
-SMALLEST_ML = 0.1
+SMALLEST_ML, SMALLEST_OEDEMA_ML = 0.1, 1.0
 VERSION = 1  # of what is measured; another one measures again
 
 Mask = NDArray[np.bool_]
@@ -136,7 +136,8 @@ def _row(method: Method, withheld: str, images: Tensor, truth: NDArray[Any], too
     network = method.network.to(tools.device)
     answer = tools.inferer(seen[None].to(tools.device), network)[0].float().cpu()
     labels = answer[:CLASSES].argmax(0).numpy().astype(np.uint8) * (seen != 0).any(0).numpy()
-    labels = without_specks(labels, SMALLEST_ML * MM3_PER_ML / tools.spacing_mm**3)
+    voxels_per_ml = MM3_PER_ML / tools.spacing_mm**3
+    labels = without_specks(labels, SMALLEST_ML * voxels_per_ml, SMALLEST_OEDEMA_ML * voxels_per_ml)
     row: Row = {"method": method.name, "withheld": withheld}
     row |= region_scores(labels, truth, (tools.spacing_mm,) * 3)
     if withheld and method.makes_images:

@@ -62,6 +62,7 @@ from medbundles.adversarial_terms import (
     scores_of,
 )
 from medbundles.devices import choose_device
+from medbundles.distributed import average_gradients
 from medbundles.errors import BundleError, InputError
 from medbundles.inferers import autocast_dtype
 from medbundles.loss_log import LossLog
@@ -202,6 +203,7 @@ class AdversarialTrainer(Trainer):
         """Clips, steps and returns the norm of the gradient before clipping."""
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
+        average_gradients(optimizer)
         weights = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.clip_gradients is None:
             norm = float(get_total_norm([weight.grad for weight in weights]))

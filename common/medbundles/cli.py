@@ -94,36 +94,43 @@ def demo(bundle: str = "", *, output: str = "demo", **knobs: Any) -> int:
 
 @SetParseFns(str, str, str)
 def predict(
-    bundle: str, input: str, output: str, *, page: bool = True, log_json: bool = False, **knobs: Any
+    bundle: str,
+    input: str,
+    output: str,
+    *,
+    page: bool = True,
+    log_json: bool = False,
+    store: bool = True,
+    plain_http: bool = False,
+    **knobs: Any,
 ) -> int:
     """Runs a bundle on your images.
 
     Args:
         bundle: the bundle.
-        input: an image, a folder of images, a DICOM series or a zip.
+        input: an image, a folder of images, a DICOM series or a zip; or a study in an archive (PACS),
+            dicomweb[s]://[USER@]HOST[:PORT]/PATH/studies/UID[/series/NUMBER].
         output: the folder for results, previews, report.json, report.csv and the page index.html.
         page: write it.
         log_json: print one JSON object per line, for programs.
+        store: put the results of a study in an archive into that study.
+        plain_http: speak with an archive on another machine without encryption.
         knobs: options of the bundle, as --name value or name=value.
     """
-    from medbundles.zoo.results_page import write_results_page
-    from medbundles.zoo.workflows import INFERENCE, monai_command, run_workflow
+    from medbundles.dicomweb_address import is_address, parse
+    from medbundles.zoo import predicting
+    from medbundles.zoo.workflows import INFERENCE
 
     folder = find.find_bundle(bundle)
-    overrides = {"dataset_dir": input, "output_dir": output, **knobs}
-    overrides = _checked(folder, INFERENCE, overrides)
-    _existing(overrides["dataset_dir"])
+    if is_address(input):
+        address = parse(input, plain_http=plain_http)
+        overrides = _checked(folder, INFERENCE, {"output_format": "dicom", "output_dir": output, **knobs})
+        show_log(log_json)
+        return predicting.on_study(folder, address, overrides, page=page, store=store)
+    overrides = _checked(folder, INFERENCE, {"dataset_dir": input, "output_dir": output, **knobs})
+    predicting.require(overrides["dataset_dir"])
     show_log(log_json)
-    say(f"the same through MONAI: {monai_command(folder, INFERENCE, overrides)}")
-    status = 0
-    try:
-        run_workflow(folder, INFERENCE, overrides, logging_file=False)
-    except SystemExit as stop:  # the last step of the workflow: some case failed
-        status = int(stop.code or 0)
-    _show_report(Path(overrides["output_dir"]))
-    if page:
-        write_results_page(folder, Path(overrides["output_dir"]), overrides)
-    return status
+    return predicting.on_files(folder, overrides, page=page)
 
 
 @SetParseFns(str, str, n=int, seed=int)
@@ -174,7 +181,8 @@ def evaluate(bundle: str, *, update_card: bool = False, log_json: bool = False, 
 
     Args:
         bundle: the bundle.
-        update_card: take the figures into the bundle's model card.
+        update_card: take the figures into the bundle's model card, beside those of other data that were
+            measured with the same weights.
         log_json: print one JSON object per line, for programs.
         knobs: options of the bundle, such as --dataset_dir D --output_dir R.
     """
@@ -188,9 +196,9 @@ def evaluate(bundle: str, *, update_card: bool = False, log_json: bool = False, 
     results = Path(workflow.parser.get_parsed_content("output_dir")) / "evaluation.json"
     say(f"figures: {results}", figures=str(results))
     if update_card:
-        import shutil
+        from medbundles.zoo.figures import keep
 
-        shutil.copyfile(results, folder / "docs" / "evaluation.json")
+        keep(results, folder, Path(workflow.parser.get_parsed_content("weights")))
         card(str(folder))
 
 
@@ -231,10 +239,13 @@ def new(name: str, *, like: str = "", home: str = "bundles", package: str = "") 
 
 @SetParseFns(str)
 def card(bundle: str) -> None:
-    """Brings the factual half of a bundle's model card, docs/README.md, up to date."""
+    """Brings the factual half of a bundle's model card, docs/README.md, and its eval_metrics up to date."""
     from medbundles.zoo.card import write_card
+    from medbundles.zoo.figures import write_headline
 
-    print(write_card(find.find_bundle(bundle)))
+    folder = find.find_bundle(bundle)
+    write_headline(folder)
+    print(write_card(folder))
 
 
 COMMANDS = {
@@ -264,25 +275,6 @@ def _checked(folder: Path, names: Sequence[str], knobs: Mapping[str, Any]) -> di
 
     knobs = {key: str(Path(str(v)).resolve()) if key in PATHS else v for key, v in knobs.items()}
     return knobs | checked(read_config(folder, names), knobs, source=config_files(folder, names)[-1])
-
-
-def _existing(path: str) -> None:
-    """Refuses an input that is not there before anything heavy is loaded."""
-    from medbundles.cases import existing
-
-    if ".zip" not in path.lower():
-        existing(Path(path))
-
-
-def _show_report(folder: Path) -> None:
-    from medbundles.reports import read_report
-    from medbundles.transforms import measurement_text
-
-    for case in read_report(folder)["cases"]:
-        values = ", ".join(measurement_text(m) for m in case["measurements"])
-        facts = {"case": case["input"], "measurements": case["measurements"]}
-        say(f"{Path(case['input']).name}: {values or case['status']}", **facts)
-    say(f"results: {folder}", results=str(folder))
 
 
 if __name__ == "__main__":

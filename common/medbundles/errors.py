@@ -38,7 +38,7 @@ class InputError(ValueError):
 
 
 class MissingInputError(InputError):
-    """The file or folder does not exist."""
+    """The file, folder or study does not exist."""
 
 
 class EmptyInputError(InputError):
@@ -99,6 +99,26 @@ class DicomSeriesError(InputError):
 
 class DicomOutputError(InputError):
     """The result cannot be written as DICOM; the message says why."""
+
+
+class AddressError(InputError):
+    """The address of a study in an archive is not of the form, or not safe."""
+
+
+class ArchiveUnreachableError(InputError):
+    """An archive does not answer, or fails whatever it is asked."""
+
+
+class ArchiveAccessError(InputError):
+    """An archive refuses a user, or one without credentials."""
+
+
+class ArchiveAnswerError(InputError):
+    """An archive answers otherwise than DICOMweb says, or sends something else than was asked for."""
+
+
+class ArchiveStoreError(InputError):
+    """Results were computed, but an archive did not take all of them."""
 
 
 class OverrideError(InputError):

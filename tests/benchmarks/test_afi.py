@@ -276,6 +276,8 @@ def test_networks_and_readers_are_compared_where_both_readers_know(work: Path, t
     assert float(rows["second reader"]["Dice against first reader"]) == pytest.approx(known)
     assert rows["first reader"]["Dice against first reader"] == ""
     assert [rows[name]["fetus kept clear"] for name in ("first reader", "second reader")] == ["1.0", "0.0"]
+    summary = table(tmp_path / "afi_outlines_summary.csv")
+    assert {row["frames"] for row in summary} == {"all", "HC18"}
     assert f"{known:.3f} (n 1)" in (tmp_path / "afi_outlines.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit, match="one of seed_0, shipped"):
         outlines(str(tmp_path), first=first, second=second, runs="truth", work=str(work))

@@ -161,7 +161,7 @@ def test_an_outlined_frame_brings_its_size_and_its_fetus(tmp_path: Path) -> None
     (case,) = find_cases(
         str(real(tmp_path)), "test", outlines=outlines(tmp_path / "reader.json", "010_HC.png")
     )
-    assert case["kind"] == OUTLINED and case["depth_mm"] is None
+    assert case["kind"] == OUTLINED and case["depth_mm"] is None and case["source"] == "HC18"
     assert case["fetus"].centre == pytest.approx(HEAD.centre, abs=0.3)
     case["image"] = MetaTensor(torch.zeros(1, 150, 130))
     label = DrawTruthd("label")(case)["label"]

@@ -92,6 +92,14 @@ def test_a_tumour_of_exactly_the_smallest_size_is_kept() -> None:
     assert np.array_equal(without_specks(labels, 3) > 0, labels == 3)
 
 
+def test_small_oedema_is_kept_only_around_a_tumour() -> None:
+    labels = np.zeros((12, 6, 6), np.uint8)
+    labels[1, 1, 1:5], labels[4, 1, 1:5], labels[7:9, :4, 1] = 2, 2, 2
+    labels[4, 2, 4] = 1
+    kept = without_specks(labels, 2, smallest_oedema=8)
+    assert not kept[1].any() and np.array_equal(kept[3:], labels[3:])
+
+
 def test_regions_of_an_answer_are_nested() -> None:
     answer = torch.zeros(8, 1, 1, 4)
     answer[[0, 1, 2, 3], 0, 0, [0, 1, 2, 3]] = 1.0  # background, core, oedema, enhancing

@@ -103,6 +103,7 @@ def _entry(case: Case) -> dict[str, Any]:
         "expected": expected,
         "depth_mm": next(iter(expected.values()), 0.0),
         "fetus": None,
+        "source": None,
     }
 
 
@@ -120,6 +121,7 @@ def _real(case: Case, polygons: Polygons) -> dict[str, Any]:
         "image": str(case["image"]),
         "label": polygons,
         "kind": OUTLINED,
+        "source": case["source"],
         "subject": case["subject"],
         "name": Path(case["image"]).stem,
         "pixel_mm": case["spacing_mm"],

@@ -72,6 +72,8 @@ class CompareFluidd(MapTransform):
             data["group"] = str(data["kind"])
             scores = {**overlaps(answer, truth), **_depths(data), **fetus_scores(answer, data.get("fetus"))}
             rows = [scores]
+            if data.get("source"):
+                rows.append({"group": f"{data['group']}, {data['source']}", **scores})
             if is_hazy(truth):
                 rows.append({"group": HAZY.format(data["group"]), **scores})
             data["scores"] = rows

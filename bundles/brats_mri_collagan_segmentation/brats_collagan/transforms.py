@@ -23,6 +23,8 @@ from medbundles.contrasts import CONTRASTS
 from medbundles.multicontrast import LabelsToRegionsd, WithholdContrastsd
 from medbundles.regions import MM3_PER_ML
 
+OEDEMA = 2  # label
+
 
 class CropBraind(CropForegroundd):
     """Crops to where any contrast is not 0.
@@ -132,11 +134,19 @@ class LabelTumourd(MapTransform):
         keys: the margins, on the grid of the input.
         image_key: the contrasts on the same grid.
         smallest_ml: a tumour smaller than this is taken for a speck.
+        smallest_oedema_ml: oedema smaller than this, with no tumour in it, for a lesion of age.
     """
 
-    def __init__(self, keys: KeysCollection, image_key: str = "image", smallest_ml: float = 0.1) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        image_key: str = "image",
+        smallest_ml: float = 0.1,
+        smallest_oedema_ml: float = 1.0,
+    ) -> None:
         super().__init__(keys)
-        self.image_key, self.smallest_ml = image_key, float(smallest_ml)
+        self.image_key = image_key
+        self.smallest_ml, self.smallest_oedema_ml = float(smallest_ml), float(smallest_oedema_ml)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         data = dict(data)
@@ -147,18 +157,30 @@ class LabelTumourd(MapTransform):
             labels = np.zeros(brain.shape, np.uint8)
             for box in ndimage.find_objects(brain.astype(np.uint8)):
                 inside = margins.as_subclass(Tensor)[(slice(None), *box)].argmax(0).numpy() * brain[box]
-                labels[box] = without_specks(inside.astype(np.uint8), self.smallest_ml / voxel_ml)
+                labels[box] = without_specks(
+                    inside.astype(np.uint8), self.smallest_ml / voxel_ml, self.smallest_oedema_ml / voxel_ml
+                )
             data[key] = _like(margins, torch.from_numpy(labels[None]))
         return data
 
 
-def without_specks(labels: NDArray[np.uint8], smallest: float) -> NDArray[np.uint8]:
-    """A label map without the connected tumours of fewer than `smallest` voxels."""
+def without_specks(
+    labels: NDArray[np.uint8], smallest: float, smallest_oedema: float = 0.0
+) -> NDArray[np.uint8]:
+    """A label map without small connected tumours.
+
+    Args:
+        labels: 1 to 3, 0 where there is no tumour.
+        smallest: voxels of a tumour, all labels together.
+        smallest_oedema: voxels of one that is oedema throughout.
+    """
     kept = np.zeros_like(labels)
     for box in ndimage.find_objects((labels > 0).astype(np.uint8)):
         parts, count = ndimage.label(labels[box] > 0, structure=np.ones((3, 3, 3)))
         sizes = np.bincount(parts.ravel(), minlength=count + 1)
-        kept[box] = labels[box] * (sizes >= smallest)[parts]
+        solid = np.bincount(parts[(labels[box] > 0) & (labels[box] != OEDEMA)], minlength=count + 1)
+        large = (sizes >= smallest) & ((solid > 0) | (sizes >= smallest_oedema))
+        kept[box] = labels[box] * large[parts]
     return kept
 
 

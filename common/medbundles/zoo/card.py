@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from medbundles.checks import allowed_dims
+from medbundles.zoo.figures import EVALUATION, WEIGHTS, weights_sum
 from medbundles.zoo.find import read_json, read_metadata
 from medbundles.zoo.knobs import knob_table
 from medbundles.zoo.source import as_dict
@@ -93,12 +93,12 @@ def describe_input(spec: dict[str, Any]) -> str:
 
 def describe_weights(folder: Path) -> str:
     """Size and sha256 of the weights."""
-    path = folder / "models" / "model.pt"
+    path = folder / WEIGHTS
     if not path.is_file():
         return "none yet"
-    content = path.read_bytes()
-    size = f"{len(content) / 1e6:.1f} MB" if len(content) >= 1e6 else f"{len(content) / 1e3:.0f} kB"
-    return f"models/model.pt, {size}, sha256 {hashlib.sha256(content).hexdigest()}"
+    length = path.stat().st_size
+    size = f"{length / 1e6:.1f} MB" if length >= 1e6 else f"{length / 1e3:.0f} kB"
+    return f"{WEIGHTS}, {size}, sha256 {weights_sum(path)}"
 
 
 def describe_licence(folder: Path) -> str:
@@ -121,7 +121,7 @@ def label_names(metadata: dict[str, Any]) -> dict[int, str]:
 
 def measured(folder: Path) -> Iterator[tuple[str, str, str]]:
     """Data, quantity and figures of docs/evaluation.json, else of the metadata's eval_metrics."""
-    path = folder / "docs" / "evaluation.json"
+    path = folder / EVALUATION
     if not path.is_file():
         for name, value in as_dict(read_metadata(folder).get("eval_metrics")).items():
             yield "held-out cases", str(name), _figure(value)

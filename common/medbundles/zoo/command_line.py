@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import medbundles
+from medbundles.config_keys import SWITCH
 from medbundles.errors import InputError, OverrideError, root_input_error
 
 if TYPE_CHECKING:
@@ -131,12 +132,28 @@ def _call(name: str, function: Callable[..., Any], words: list[str]) -> int:
     status: list[Any] = []
 
     def bound(*args: Any, **options: Any) -> None:
-        status.append(function(*args, **options))
+        switched = {key: _switch(key, value, parameters) for key, value in options.items()}
+        status.append(function(*args, **switched))
 
     bound.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     bound.__dict__.update(function.__dict__)
     fire.Fire(bound, command=words, name=f"medbundles {name}")
     return int(status[0] or 0)
+
+
+def _switch(key: str, value: Any, parameters: Mapping[str, inspect.Parameter]) -> Any:
+    """The value of an option; `false` is text to fire, and text is true.
+
+    Raises:
+        OverrideError: an option of a command that is true or false is given something else.
+    """
+    if key not in parameters or not isinstance(parameters[key].default, bool) or isinstance(value, bool):
+        return value
+    if (word := str(value).lower()) not in SWITCH:
+        raise OverrideError(
+            f"--{_shown(key)} {value}", expected="true or false", source=f"option {_shown(key)}"
+        )
+    return SWITCH[word]
 
 
 def _shown(key: str) -> str:

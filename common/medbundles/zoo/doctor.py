@@ -30,6 +30,7 @@ PACKAGES = (
 PURPOSES = {
     "test": "running the tests",
     "dicom": "writing DICOM segmentations and reports",
+    "dicomweb": "studies in an archive (PACS)",
     "label": "the MONAI Label server",
     "sim": "the simulators that need more than numpy",
     "onnx": "exporting to ONNX",

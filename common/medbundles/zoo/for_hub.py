@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from medbundles.zoo.card import describe_licence
+from medbundles.zoo.figures import EVALUATION
 from medbundles.zoo.find import read_json
 from medbundles.zoo.source import BundleSource, as_dict
 
-CARD, FRONT, EVALUATION = "docs/README.md", "README.md", "docs/evaluation.json"
+CARD, FRONT = "docs/README.md", "README.md"
 TASKS = {"labels": "image-segmentation", "image": "image-to-image"}
 LICENCES = {"Apache-2.0": "apache-2.0"}
 LINK = re.compile(r"(?P<kind>!?)\[(?P<text>[^\[\]]*)\]\((?!https?:|#|mailto:)(?P<target>[^)\s]+)\)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from medbundles.zoo.figures import stale
 from medbundles.zoo.source import BundleSource, Problem
 
 CARD = "docs/README.md"
@@ -54,6 +55,12 @@ def card_current(bundle: BundleSource) -> Iterator[Problem]:
         yield bundle.problem(CARD, "the generated half is out of date", f"run medbundles card {bundle.name}")
 
 
+def figures_current(bundle: BundleSource) -> Iterator[Problem]:
+    """Figures are those of the weights that are there, and the same in metadata and card."""
+    for file, problem, advice in stale(bundle.folder):
+        yield bundle.problem(file, problem, advice)
+
+
 def _text(bundle: BundleSource) -> str | None:
     path = bundle.folder / CARD
     return path.read_text(encoding="utf-8") if path.is_file() else None
@@ -72,4 +79,4 @@ def _sections(text: str) -> list[tuple[str, int, str]]:
     return result
 
 
-RULES = (card_sections, card_links, card_current)
+RULES = (card_sections, card_links, card_current, figures_current)

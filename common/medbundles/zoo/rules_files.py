@@ -13,6 +13,7 @@ REQUIRED = {
     "configs/inference.json": "add the inference workflow",
     "configs/train.json": "add the training workflow",
     "configs/evaluate.json": "add the overlay on train.json",
+    "configs/multi_gpu_train.json": "copy it from another bundle: `torchrun` trains with it",
     "configs/logging.conf": "copy it from another bundle; without it every run begins with a warning",
     "models/model.pt": "train the bundle, or scaffold it anew",
     "docs/README.md": "write the model card: `medbundles card` makes its factual half",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbundles.errors import BundleError, OverrideError
+from medbundles.shards import rank_and_size
 from medbundles.zoo.find import add_to_path, read_json
 from medbundles.zoo.source import merged
 
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 INFERENCE = ("inference.json",)
 TRAIN = ("train.json",)
+SEVERAL = "multi_gpu_train.json"  # the overlay with which the processes of torchrun share a training
 EVALUATE = ("train.json", "evaluate.json")
 
 
@@ -50,16 +52,19 @@ def read_config(folder: Path, names: Sequence[str]) -> dict[str, Any]:
 def training_stages(folder: Path, stage: str = "") -> dict[str, tuple[str, ...]]:
     """The configs of a training by the name of its stage; metadata list them as `medbundles.stages`.
 
+    Under torchrun with several processes each ends with the overlay by which they share the training.
+
     Args:
         stage: one of them, or `all`; left out, train.json alone.
 
     Raises:
         OverrideError: the bundle has no such stage.
     """
+    more = (SEVERAL,) if rank_and_size()[1] > 1 else ()
     if not stage:
-        return {"": TRAIN}
+        return {"": (*TRAIN, *more)}
     listed = read_json(folder / "configs" / "metadata.json").get("medbundles", {}).get("stages", {})
-    known = {name: tuple(files) for name, files in listed.items()}
+    known = {name: (*files, *more) for name, files in listed.items()}
     if known and stage == "all":
         return known
     if stage not in known:
