@@ -109,9 +109,11 @@ def _studies(folder: Path, patterns: Mapping[str, str], depth: int) -> Iterator[
 
 
 def _studies_in(folder: Path) -> list[Any]:
-    """Studies of this very folder: itself, or one per group of files, or one per file that is 4D."""
-    if _is_dicom_study(folder):
-        return [str(folder)]
+    return [str(folder)] if _is_dicom_study(folder) else studies_of_files(folder)
+
+
+def studies_of_files(folder: Path) -> list[Any]:
+    """Studies of the volumes in this very folder: itself, or one per group of files, or one per 4D file."""
     files = [path for path in volume_files(folder) if not _beside(path)]
     if not _by_contrast(files):
         return [str(folder)] if not files and len(contrast_files(folder)) > 1 else [str(p) for p in files]

@@ -19,6 +19,7 @@ from brats_collagan.transforms import (
     InvertAlld,
     LabelTumourd,
     RegionsOfAnswerd,
+    SpacingPastTextsd,
     WithholdNamedd,
     without_specks,
 )
@@ -32,7 +33,7 @@ def test_what_was_cropped_turned_and_resampled_returns_to_the_grid_of_the_input(
         [
             Orientationd("image", axcodes="LPS"),
             CropBraind("image"),
-            Spacingd("image", pixdim=2.0, mode="bilinear", scale_extent=True),
+            SpacingPastTextsd("image", pixdim=2.0, mode="bilinear", scale_extent=True),
         ]
     )
     case = pipeline({"image": tensor(images, affine)})
@@ -46,6 +47,16 @@ def test_what_was_cropped_turned_and_resampled_returns_to_the_grid_of_the_input(
     error = np.abs(done["image"].numpy() - images)[:, inside]
     assert np.median(error) < 25  # interpolated there and back
     assert done["synthetic_inputs"] == []
+
+
+def test_texts_that_clients_put_beside_the_image_stay_and_change_nothing() -> None:
+    images, _ = phantom()
+    case = {"image": tensor(images), "image_path": "scans/case.nii.gz", "device": "cpu"}
+    found = SpacingPastTextsd("image", pixdim=3.0)(case)
+    wanted = Spacingd("image", pixdim=3.0)({"image": tensor(images)})
+    assert (found["image_path"], found["device"]) == ("scans/case.nii.gz", "cpu")
+    np.testing.assert_array_equal(found["image"].numpy(), wanted["image"].numpy())
+    assert [o["class"] for o in found["image"].applied_operations] == ["SpatialResample"]
 
 
 def test_imputed_contrasts_take_their_place_and_are_named() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import CropForegroundd, Invertd, InvertibleTransform, MapTransform
+from monai.transforms import CropForegroundd, Invertd, InvertibleTransform, MapTransform, Spacingd
 from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -47,6 +47,18 @@ class CropBraind(CropForegroundd):
             allow_smaller=True,
             allow_missing_keys=allow_missing_keys,
         )
+
+
+class SpacingPastTextsd(Spacingd):
+    """Resamples as MONAI's `Spacingd`, which takes everything called `image_...` for metadata of the image.
+
+    Clients put texts there, such as the path as `image_path`.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> dict[Hashable, Any]:
+        """Returns the case resampled, its texts untouched."""
+        texts = {key: value for key, value in data.items() if isinstance(value, str)}
+        return super().__call__({k: v for k, v in data.items() if k not in texts}, lazy) | texts
 
 
 def is_foreground(image: Tensor) -> Tensor:

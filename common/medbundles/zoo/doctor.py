@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -37,6 +37,8 @@ PURPOSES = {
     "sign": "signing packed bundles and checking signatures",
     "fl": "federated learning",
 }
+# What an extra cannot name, because its own pins contradict ours; it is installed without them.
+BESIDE = {"label": ("monailabel", "pydicom-seg")}
 MARKER = re.compile(r"extra\s*==\s*['\"](?P<extra>[\w-]+)['\"]")
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -107,9 +109,16 @@ def _extras() -> Iterator[str]:
         if marker and name:
             wanted.setdefault(marker["extra"], []).append(name[0])
     for extra, packages in wanted.items():
-        missing = [package for package in packages if installed(package) is None]
-        state = f"missing {', '.join(missing)}: pip install 'medbundles[{extra}]'" if missing else "works"
-        yield f"extra {extra} ({PURPOSES.get(extra, 'optional')}): {state}"
+        yield f"extra {extra} ({PURPOSES.get(extra, 'optional')}): {_state(extra, packages)}"
+
+
+def _state(extra: str, packages: Sequence[str]) -> str:
+    """`works`, or which packages are missing and how to get them."""
+    by_extra = f"pip install 'medbundles[{extra}]'"
+    for names, line in ((packages, by_extra), (BESIDE.get(extra, ()), "pip install --no-deps {}")):
+        if missing := [name for name in names if installed(name) is None]:
+            return f"missing {', '.join(missing)}: {line.format(' '.join(missing))}"
+    return "works"
 
 
 def _bundles() -> Iterator[str]:
