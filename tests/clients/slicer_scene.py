@@ -1,6 +1,6 @@
 """3D Slicer's core without its windows: opens files as Slicer's own dialogs do, says and draws what it shows.
 
-python tests/clients/slicer_scene.py RESULT.seg.nrrd PICTURE.png [azimuth elevation]
+python tests/clients/slicer_scene.py RESULT.seg.nrrd PICTURE.png [azimuth elevation note]
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ class Scene:
         assert logic.DeserializeTerminologyEntry(text, entry)
         return entry
 
-    def picture(self, node: Any, path: Path, *, azimuth: float = 0.0, elevation: float = 0.0) -> np.ndarray:
+    def picture(
+        self, node: Any, path: Path, *, azimuth: float = 0.0, elevation: float = 0.0, note: str = ""
+    ) -> np.ndarray:
         """Draws the surfaces that Slicer makes of segments, from the front, as a PNG; returns its pixels."""
         import vtk
 
@@ -113,6 +115,7 @@ class Scene:
         renderer.SetBackground(*BACKGROUND)
         for actor in self._actors(node):
             renderer.AddActor(actor)
+        renderer.AddViewProp(_note(note))
         window = vtk.vtkRenderWindow()
         window.SetOffScreenRendering(1)
         window.SetMultiSamples(8)
@@ -157,6 +160,18 @@ def values_of(image: Any) -> np.ndarray:
     return values.reshape(image.GetDimensions(), order="F")
 
 
+def _note(words: str) -> Any:
+    """Words in the corner of a picture."""
+    import vtk
+
+    actor = vtk.vtkTextActor()
+    actor.SetInput(words)
+    actor.SetPosition(16, 14)
+    actor.GetTextProperty().SetFontSize(22)
+    actor.GetTextProperty().SetColor(0.25, 0.25, 0.25)
+    return actor
+
+
 def _look(renderer: Any, azimuth: float, elevation: float) -> None:
     """From the front, the head upwards, as Slicer's button A does."""
     camera = renderer.GetActiveCamera()
@@ -166,7 +181,7 @@ def _look(renderer: Any, azimuth: float, elevation: float) -> None:
     camera.Azimuth(azimuth)
     camera.Elevation(elevation)
     renderer.ResetCamera()
-    camera.Zoom(1.4)
+    camera.Zoom(1.55)
 
 
 def _save(window: Any, path: Path) -> None:
@@ -180,7 +195,6 @@ def _save(window: Any, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    source, target, *angles = sys.argv[1:]
-    turn = dict(zip(("azimuth", "elevation"), map(float, angles), strict=False))
-    scene = Scene()
-    scene.picture(scene.segmentation(Path(source)), Path(target), **turn)
+    source, target, azimuth, elevation, note = [*sys.argv[1:], *("0", "0", "")[len(sys.argv) - 3 :]]
+    scene, angles = Scene(), {"azimuth": float(azimuth), "elevation": float(elevation)}
+    scene.picture(scene.segmentation(Path(source)), Path(target), note=note, **angles)

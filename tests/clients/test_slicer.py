@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from monai.transforms import Compose, Invertd, Orientationd
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "common"))
-from dicom_cases import TILT, builder
+from dicom_cases import METADATA, TILT, builder, case_of
 from slicer_scene import Scene, Shown
 
 from medbundles import cli
+from medbundles.dicom_results import SaveDicomd
 from medbundles.metadata import bundle_info
 from medbundles.reports import read_report
 from medbundles.slicer import write_segmentation
@@ -90,7 +92,7 @@ def test_a_segment_lies_where_the_image_shows_it(scene: Scene, layout: str, tmp_
     named = scene.segments(scene.segmentation(segmented(tmp_path / "scan.nii.gz", tmp_path, ".seg.nrrd")))
     (plain,) = scene.segments(scene.segmentation(segmented(tmp_path / "scan.nii.gz", tmp_path, ".nii.gz")))
     (found,) = [segment for segment in named if segment.voxels]
-    assert found.name == "12 upper right lateral incisor"
+    assert found.name == "12 upper right lateral incisor" and plain.name == "Segment_2"
     assert found.voxels == plain.voxels == 4 * 3 * 2
     assert found.volume == pytest.approx(24 * np.prod(SPACING), rel=1e-5)
     within = 0.01 * min(SPACING)
@@ -98,31 +100,57 @@ def test_a_segment_lies_where_the_image_shows_it(scene: Scene, layout: str, tmp_
         np.testing.assert_allclose(centre, truth(affine), atol=within)
 
 
-def test_a_segment_of_dicom_lies_where_the_patient_has_it(scene: Scene, tmp_path: Path) -> None:
-    image, origin = phantom(), np.array([-30.0, 12.0, 40.0])  # LPS, by the headers below
-    (tmp_path / "ct").mkdir()
+@pytest.fixture(scope="module")
+def ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom as an oblique DICOM series, its slices numbered from the other end."""
+    folder = tmp_path_factory.mktemp("dicom") / "ct"
+    folder.mkdir()
+    image = phantom()
     for index in range(SIZE[2]):
-        place = origin + OBLIQUE[:, 2] * SPACING[2] * index
         tags: dict[str, Any] = {
             "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
             "StudyInstanceUID": "1.2.3",
             "SeriesInstanceUID": "1.2.3.4",
             "FrameOfReferenceUID": "1.2.9",
             "ImageOrientationPatient": [f"{v:.10f}" for v in (*OBLIQUE[:, 0], *OBLIQUE[:, 1])],
-            "ImagePositionPatient": [f"{v:.8f}" for v in place],
+            "ImagePositionPatient": [f"{v:.8f}" for v in in_patient([0, 0, index])],
             "PixelSpacing": [SPACING[1], SPACING[0]],
             "RescaleSlope": 1,
             "RescaleIntercept": 0,
             "InstanceNumber": SIZE[2] - index,
         }
-        builder()(tmp_path / "ct" / f"{index:02d}.dcm", image[..., index].T, modality="CT", **tags)
-    middle = np.array([(part.start + part.stop - 1) / 2 for part in PLACE]) * SPACING
-    expected = (origin + OBLIQUE @ middle) * [-1, -1, 1]
-    path = segmented(tmp_path / "ct", tmp_path, ".seg.nrrd")
+        builder()(folder / f"{index:02d}.dcm", image[..., index].T, modality="CT", **tags)
+    return folder
+
+
+def in_patient(index: Sequence[float]) -> np.ndarray:
+    """Returns where DICOM's headers say that a voxel is, LPS."""
+    return np.array([-30.0, 12.0, 40.0]) + OBLIQUE @ (np.asarray(index) * SPACING)
+
+
+def test_a_segment_of_dicom_lies_where_the_patient_has_it(scene: Scene, ct: Path, tmp_path: Path) -> None:
+    expected = in_patient([(part.start + part.stop - 1) / 2 for part in PLACE]) * [-1, -1, 1]
+    path = segmented(ct, tmp_path, ".seg.nrrd")
     (found,) = [segment for segment in scene.segments(scene.segmentation(path)) if segment.voxels]
-    seen = scene.brightest(scene.volume(*sorted((tmp_path / "ct").iterdir())))
+    seen = scene.brightest(scene.volume(*sorted(ct.iterdir())))
     np.testing.assert_allclose(found.centre, expected, atol=0.01 * min(SPACING))
     np.testing.assert_allclose(seen, expected, atol=0.01 * min(SPACING))
+
+
+def test_dicom_seg_and_seg_nrrd_show_the_same_in_slicer(scene: Scene, ct: Path, tmp_path: Path) -> None:
+    """Slicer's extension QuantitativeReporting reads DICOM SEG with dcmqi."""
+    case = case_of(ct, (phantom() == MARKER).astype(np.uint8) * 2, tmp_path / "preview")
+    case = SaveImageWholed("pred", tmp_path, metadata=METADATA, output_ext=".seg.nrrd")(case)
+    case = SaveDicomd("pred", tmp_path, metadata=METADATA, output_format="dicom")(case)
+    source = Path(case["outputs"]["dicom"]) / "segmentation.dcm"
+    program = Path(sys.executable).with_name("segimage2itkimage")
+    options = ["--inputDICOM", source, "--outputDirectory", tmp_path, "-t", "nrrd"]
+    subprocess.run([str(word) for word in (program, *options)], check=True, capture_output=True)
+    (theirs,) = scene.segments(scene.segmentation(tmp_path / "2.nrrd"))
+    listed = scene.segments(scene.segmentation(Path(case["outputs"]["pred"])))
+    (ours,) = [segment for segment in listed if segment.voxels]
+    assert ours.name == "12 second" and theirs.voxels == ours.voxels == 24
+    np.testing.assert_allclose(theirs.centre, ours.centre, atol=0.01 * min(SPACING))
 
 
 def test_every_tooth_is_listed_named_coloured_and_coded_whether_found_or_not(
