@@ -7,7 +7,7 @@ from pathlib import Path
 from medbundles.archives import members, split_archive
 from medbundles.dicom_pixels import MAGIC, header_of, is_dicom, without_pydicom_messages
 from medbundles.errors import DimensionError, EmptyInputError, InputError, MissingInputError
-from medbundles.formats import DICOM, METAIMAGE, NRRD, PICTURES, SUFFIXES, suffix_of
+from medbundles.formats import DICOM, METAIMAGE, NRRD, PICTURES, SEGMENTATION, SUFFIXES, suffix_of
 
 # Files that lie beside images and are not images; anything else in a folder is a case, and fails aloud if
 # unreadable.
@@ -36,9 +36,9 @@ def find_cases(path: str | Path, *, spatial_dims: int | Sequence[int]) -> list[d
     A folder is not searched recursively. For a 3D bundle the DICOM files of a folder are one case, the
     folder, and a subfolder of DICOM files is a case too; for a 2D bundle every DICOM file is one. For a
     bundle that takes both, `[2, 3]`, a folder with hardly more files than series is a collection of slices.
-    Hidden files and tables or texts beside the images are passed over; every other file is a case, so that a
-    broken one is reported. An image in a zip is named `archive.zip/inside/name.png`, which `read_image`
-    understands.
+    Hidden files and tables, texts or 3D Slicer's segmentations beside the images are passed over; every other
+    file is a case, so that a broken one is reported. An image in a zip is named like `a.zip/inside/name.png`,
+    which `read_image` understands.
 
     Raises:
         MissingInputError: there is no such path.
@@ -114,6 +114,8 @@ def _cases_in_zip(archive: Path, member: str, *, spatial_dims: int) -> list[Path
 def _kind(name: str, is_dicom: Callable[[], bool]) -> str:
     """`dicom`, `image` or "" for a file that is none of a case's business."""
     suffix = suffix_of(name)
+    if name.lower().endswith(SEGMENTATION):
+        return ""
     if suffix in DICOM or (not suffix and Path(name).suffix.lower() not in BESIDE and is_dicom()):
         return "dicom"
     known = suffix or Path(name).suffix

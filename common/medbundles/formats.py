@@ -13,6 +13,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 NIFTI = (".nii.gz", ".nii")
 METAIMAGE = (".mha", ".mhd")
 NRRD = (".nrrd", ".nhdr")
+SEGMENTATION = ".seg.nrrd"  # of 3D Slicer; to whoever wants pixels alone it is NRRD
 DICOM = (".dcm", ".dicom", ".dic", ".ima")
 SUFFIXES = (*PICTURES, *NIFTI, *METAIMAGE, *NRRD, *DICOM, ".zip")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from medbundles.archives import split_archive
 from medbundles.dicom_series import Maker, Series, no_series, series_of, write_derived
 from medbundles.errors import DicomOutputError
 from medbundles.metadata import bundle_info
+from medbundles.result_formats import SEGMENTATION, known_extension
+from medbundles.slicer import write_segmentation
+from medbundles.terminology import SegmentTerms, Terminology
 
 Metadata = str | os.PathLike | Mapping[str, Any]
 
@@ -84,15 +88,20 @@ class SaveImageWholed(CaseWriter):
 
     The image that a bundle of kind `image` gives for DICOM becomes a derived DICOM series: the folder
     `<case>_<postfix>`, or one file `<case>_<postfix>.dcm` for one slice. Label maps and side products do not.
+    A label map may have other values than the metadata: the case's `label_values` has them by the latter.
 
     Args:
         keys: channel-first results, already inverted to the input's grid.
         output_dir: the folder; files lie flat in it as `<case>_<postfix><extension>`.
         metadata: path or content of metadata.json, for the header's description.
         output_postfix: what follows the case's name.
-        output_ext: `auto` takes the input's own format where it can hold the result; `.dcm` insists on DICOM.
+        output_ext: `auto` takes the input's own format where it can hold the result; `.dcm` insists on DICOM;
+            `.seg.nrrd` is a segmentation of 3D Slicer.
         output_dtype: the type of the values in the file. Integers are rounded; an image's values beyond the
             type are set to its limits, with a warning, and a label map's are refused.
+
+    Raises:
+        OverrideError: there is no such type of file, or it cannot hold what the bundle gives.
     """
 
     def __init__(
@@ -106,8 +115,8 @@ class SaveImageWholed(CaseWriter):
         output_dtype: DtypeLike = np.uint8,
     ) -> None:
         super().__init__(keys, output_dir, metadata)
-        self.output_postfix, self.output_ext = output_postfix, output_ext
-        self.output_dtype = np.dtype(output_dtype)
+        self.output_postfix, self.output_dtype = output_postfix, np.dtype(output_dtype)
+        self.output_ext = known_extension(output_ext, self.info, self.output_dtype)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Returns the case, with the written files in `outputs`."""
@@ -117,12 +126,27 @@ class SaveImageWholed(CaseWriter):
             series = self._series(case, key)
             if series is None:
                 path = self._path(case, key, self.output_postfix + self._extension(case, key))
-                io.write_image(array, path, affine=affine, description=self._description(case))
+                self._write(array, path, affine, case)
             else:
                 path = self._path(case, key, self.output_postfix + (".dcm" if series.shape[2] == 1 else ""))
                 write_derived(array, path, series=series, affine=affine, maker=self._maker(case))
             self._record(case, key, path)
         return case
+
+    def _write(self, array: np.ndarray, path: Path, affine: np.ndarray, case: Mapping[Hashable, Any]) -> None:
+        text = self._description(case)
+        if self.output_ext != SEGMENTATION:
+            io.write_image(array, path, affine=affine, description=text)
+            return
+        segments = self._segments(case)
+        with io.atomic_path(path) as temporary:
+            write_segmentation(array[0], temporary, affine=affine, segments=segments, description=text)
+
+    def _segments(self, case: Mapping[Hashable, Any]) -> list[SegmentTerms]:
+        """What the values of the written label map stand for."""
+        values = case.get("label_values", {})
+        terms = Terminology(self.info).segments
+        return [replace(term, value=values.get(value, value)) for value, term in terms.items()]
 
     def _is_image(self, key: Hashable) -> bool:
         return self._of_images() and key == self.info.output.get("key", "pred")

@@ -21,6 +21,9 @@ from dental_teeth.panorama import View
 from dental_teeth.surfaces import SaveSurfacesd, surface, write_stl
 from dental_teeth.teeth import FDI_CODES, JawReading, Reading, Tooth, label_of
 from dental_teeth.tooth_shape import tooth_length
+from dental_teeth.transforms import FdiCodesd
+from medbundles.io import read_image
+from medbundles.saving import SaveImageWholed
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -269,3 +272,15 @@ def test_surfaces_are_written_on_request_only_in_lps_millimetres(tmp_path: Path)
 def test_the_header_of_a_binary_stl_does_not_begin_as_that_of_a_text_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="solid"):
         write_stl(tmp_path / "a.stl", np.zeros((3, 3)), np.array([[0, 1, 2]]), "solid tooth")
+
+
+def test_fdi_numbers_keep_the_names_of_their_teeth_for_3d_slicer(tmp_path: Path) -> None:
+    labels = np.zeros((4, 4, 4), np.uint8)
+    labels[0], labels[1] = 9, 32
+    case = FdiCodesd("pred")({"pred": tensor(labels)})
+    metadata = Path(__file__).parents[2] / "bundles" / "dental_cbct_tooth_segmentation/configs/metadata.json"
+    done = SaveImageWholed("pred", tmp_path, metadata=metadata, output_ext=".seg.nrrd")(case)
+    header = Path(done["outputs"]["pred"]).read_bytes().partition(b"\n\n")[0].decode().split("\n")
+    for index, name in ((8, "21 upper left central incisor"), (31, "48 lower right third molar")):
+        assert f"Segment{index}_LabelValue:={name[:2]}" in header and f"Segment{index}_Name:={name}" in header
+    assert set(np.unique(read_image(done["outputs"]["pred"]).array).tolist()) == {0, 21, 48}

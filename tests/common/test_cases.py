@@ -94,6 +94,13 @@ def test_what_a_killed_run_left_hidden_is_no_case(tmp_path: Path, dicom_series: 
     assert [Path(c["image"]).name for c in io.find_cases(tmp_path, spatial_dims=3)] == ["scan"]
 
 
+def test_segmentations_of_3d_slicer_are_no_cases_unless_named(tmp_path: Path) -> None:
+    for name in ("a.nrrd", "a_seg.seg.nrrd", "Segmentation.SEG.nrrd"):
+        (tmp_path / name).write_bytes(b"x")
+    assert names(io.find_cases(tmp_path, spatial_dims=3)) == ["a.nrrd"]
+    assert names(io.find_cases(tmp_path / "a_seg.seg.nrrd", spatial_dims=3)) == ["a_seg.seg.nrrd"]
+
+
 def test_a_zip_with_one_image_can_be_read_by_its_own_name(tmp_path: Path, frame: np.ndarray) -> None:
     io.write_image(frame, tmp_path / "a.mha", affine=upright_affine((0.5, 0.25)))
     path = make_zip(tmp_path / "one.zip", **{"deep__er__a.mha": (tmp_path / "a.mha").read_bytes()})

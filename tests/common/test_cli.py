@@ -14,7 +14,7 @@ import pytest
 
 from medbundles import cli
 from medbundles.errors import InputError
-from medbundles.io import write_image
+from medbundles.io import read_image, write_image
 from medbundles.zoo.new import TEMPLATE
 
 BUNDLE = str(TEMPLATE)
@@ -129,6 +129,35 @@ def test_predict_writes_results_and_a_line_that_does_the_same(
     assert done.returncode == 0, done.stderr[-2000:]
     second = json.loads((output / "report.json").read_text(encoding="utf-8"))
     assert [c["measurements"] for c in first["cases"]] == [c["measurements"] for c in second["cases"]]
+
+
+def test_segmentations_for_3d_slicer_are_skipped_on_a_rerun_and_shown_on_the_page(
+    images: Path, tmp_path: Path
+) -> None:
+    words = ["predict", BUNDLE, images, tmp_path, "device=cpu", "--output_ext"]
+    assert run(*words, ".nii.gz") == 0
+    plain = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["cases"]
+    for status in ("ok", "skipped"):
+        assert run(*words, ".seg.nrrd") == 0
+        cases = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["cases"]
+        assert [case["status"] for case in cases] == [status] * 2
+    for case, other in zip(cases, plain, strict=True):
+        assert case["outputs"]["pred"].endswith("_seg.seg.nrrd")
+        named, unnamed = (read_image(tmp_path / c["outputs"]["pred"]) for c in (case, other))
+        assert np.array_equal(named.array, unnamed.array) and named.array.any()
+        np.testing.assert_allclose(named.affine, unnamed.affine, atol=1e-5)
+        assert case["measurements"] == other["measurements"]
+    assert "_seg.seg.nrrd" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("extension", [".stl", ".gz", "seg.nrrd"])
+def test_a_type_of_file_that_is_not_written_is_refused_before_any_case(
+    images: Path, tmp_path: Path, extension: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("predict", BUNDLE, images, tmp_path / "out", "device=cpu", "--output_ext", extension) == 1
+    errors = capsys.readouterr().err
+    assert f"output_ext '{extension}'" in errors and ".seg.nrrd" in errors and "Traceback" not in errors
+    assert not list(tmp_path.rglob("*_seg*"))
 
 
 def test_predict_fails_in_the_end_if_one_case_is_bad(

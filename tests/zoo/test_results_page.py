@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from medbundles.io import write_image
+from medbundles.metadata import bundle_info
 from medbundles.reports import case_result, write_report
+from medbundles.slicer import write_segmentation
+from medbundles.terminology import Terminology
 from medbundles.zoo import results_page
 from medbundles.zoo.find import find_bundle
 from medbundles.zoo.results_page import results_rows, write_results_page
@@ -44,6 +47,22 @@ def test_denoised_scans_are_compared_and_marked_in_the_windows_of_the_run(tmp_pa
     assert "window -500 / 1400 HU" in compare["note"]
     assert volume["legend"][0][1] == "change beyond what noise explains"
     assert volume["layers"][0]["window"] == [-1200, 200]
+
+
+def test_segmentations_for_3d_slicer_are_shown_like_any_label_map(tmp_path: Path) -> None:
+    labels = np.zeros((48, 40, 20), np.uint8)
+    labels[20:30, 20:30, 5:15] = 9
+    options = results(tmp_path, TEETH, pred=labels[None])
+    (plain,) = results_rows(find_bundle(TEETH), tmp_path / "out", options)
+    segments = list(
+        Terminology(bundle_info(find_bundle(TEETH) / "configs" / "metadata.json")).segments.values()
+    )
+    write_segmentation(labels, tmp_path / "out" / "scan_pred.seg.nrrd", affine=AFFINE, segments=segments)
+    text = (tmp_path / "out" / "report.json").read_text().replace("scan_pred.nii.gz", "scan_pred.seg.nrrd")
+    (tmp_path / "out" / "report.json").write_text(text)
+    (row,) = results_rows(find_bundle(TEETH), tmp_path / "out", options)
+    assert row["outputs"]["pred"] == "scan_pred.seg.nrrd"
+    assert row["view"]["volume"] == plain["view"]["volume"]
 
 
 @pytest.mark.parametrize(("codes", "value"), [(False, 9), (True, 21)])

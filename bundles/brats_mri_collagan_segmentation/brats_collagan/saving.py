@@ -14,6 +14,7 @@ from medbundles import io
 from medbundles.contrasts import CONTRASTS, TITLES
 from medbundles.dicom_results import AS_DICOM, known_format, series_on_grid
 from medbundles.dicom_series import Maker, write_derived
+from medbundles.result_formats import image_extension
 from medbundles.saving import CaseWriter, Metadata, affine_of, array_of
 
 MEAN, SPREAD = 1000.0, 200.0  # of the written grey values over the brain; MR has no unit of its own
@@ -27,7 +28,7 @@ class SaveSyntheticd(CaseWriter):
         output_dir: the folder.
         metadata: path or content of metadata.json.
         output_ext: `auto` takes the input's own format; DICOM gives NIfTI, since a synthetic series must not
-            come to lie among measured ones unasked.
+            come to lie among measured ones unasked; with `.seg.nrrd` for the labels an image is `.nrrd`.
         output_format: `dicom` writes derived series, in the folders `<case>_<contrast>_synthetic`, on the
             grid of the series that all contrasts were brought to.
     """
@@ -42,7 +43,7 @@ class SaveSyntheticd(CaseWriter):
         output_format: str = "auto",
     ) -> None:
         super().__init__(keys, output_dir, metadata)
-        self.output_ext, self.output_format = output_ext, known_format(output_format)
+        self.output_ext, self.output_format = image_extension(output_ext), known_format(output_format)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Returns the case, with the written files in `outputs` as `<contrast>_synthetic`."""

@@ -23,7 +23,7 @@ MEANINGS = {
     "overwrite": "compute again what is already there",
     "progress": "show a bar over the cases, on a terminal",
     "profile": "time every part of the work: a table at the end, and profile.json for trace viewers",
-    "output_ext": "file type of results (.nii.gz, .png, .nrrd, .mha); auto follows the input",
+    "output_ext": "file type of results (.nii.gz, .png, .nrrd, .mha, .seg.nrrd); auto follows the input",
     "output_format": "dicom adds a DICOM segmentation, report and key image to results of DICOM; auto: files",
     "pixel_mm": "size of a pixel in mm, for images without calibration; one number or [x, y]",
     "epochs": "passes over the training data, those of a resumed run included",
