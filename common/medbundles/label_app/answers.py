@@ -11,13 +11,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
+
 from medbundles.errors import InputError, OverrideError
 from medbundles.formats import suffix_of
 from medbundles.io import read_image, result_extension
 from medbundles.label_app.pictured import case_of
-from medbundles.label_app.segments import write_segments
 from medbundles.metadata import BundleInfo, bundle_info
 from medbundles.reports import read_report
+from medbundles.slicer import write_segmentation
 from medbundles.terminology import Terminology
 from medbundles.zoo.workflows import INFERENCE, read_config, run_workflow
 
@@ -157,7 +159,8 @@ def _with_header(result: Path, image: Path, extension: str, terminology: Termino
     if image.is_file() and (shown := read_image(image)).ndim == labels.ndim == 2:
         labels = replace(labels, affine=shown.affine)
     target = _new_file(extension)
-    write_segments(labels, target, terminology)
+    segments = list(terminology.segments.values())
+    write_segmentation(labels.array[0].astype(np.uint8), target, affine=labels.affine, segments=segments)
     return target
 
 
