@@ -161,6 +161,7 @@ def train(bundle: str, *, stage: str = "", log_json: bool = False, **knobs: Any)
         log_json: print one JSON object per line, for programs.
         knobs: options of the bundle, such as --dataset_dir D --output_dir R --epochs 20.
     """
+    from medbundles.shards import rank_and_size
     from medbundles.zoo.workflows import monai_command, run_workflow, training_stages
 
     folder = find.find_bundle(bundle)
@@ -171,7 +172,8 @@ def train(bundle: str, *, stage: str = "", log_json: bool = False, **knobs: Any)
         overrides = options[name]
         if len(stages) > 1 and "output_dir" in overrides:
             overrides["output_dir"] = str(Path(overrides["output_dir"]) / name)
-        say(f"the same through MONAI: {monai_command(folder, files, overrides)}")
+        if rank_and_size()[0] == 0:
+            say(f"the same through MONAI: {monai_command(folder, files, overrides)}")
         run_workflow(folder, files, overrides, logging_file=not log_json)
 
 
