@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from medbundles import cli
 from medbundles.io import read_image, write_image
@@ -39,15 +38,6 @@ CASES = {
     BRAIN: ("brain_flair", "brain"),
     DENTAL: ("jaw", "jaw.nii.gz"),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The same number of threads here and in the servers, so that results are the same."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

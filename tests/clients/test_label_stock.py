@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from medbundles import cli
 from medbundles.io import Image, read_image, write_image
@@ -29,15 +28,6 @@ BRAIN, CT = "brats_mri_collagan_segmentation", "ct_lowdose_cyclegan_denoising"
 DENTAL = "dental_cbct_tooth_segmentation"
 BUNDLES = (FETAL, FLUID, BRAIN, CT, DENTAL)
 SLICER = {"result_extension": ".nrrd", "result_dtype": "uint8"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The same number of threads here and in the servers, so that results are the same."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
