@@ -17,7 +17,16 @@ from PIL import Image
 BUNDLE = Path(__file__).parents[2] / "bundles" / "amniotic_fluid_us_segmentation"
 sys.path.insert(0, str(BUNDLE))
 
-from amniotic_fluid.measure import COUNT, DEEPEST, UNCALIBRATED, Fluid, MeasureFluidd, label_map  # noqa: E402
+from amniotic_fluid.measure import (  # noqa: E402
+    COUNT,
+    DEEPEST,
+    UNCALIBRATED,
+    UNSURE,
+    Fluid,
+    MeasureFluidd,
+    doubtful,
+    label_map,
+)
 from amniotic_fluid.pockets import NO_FLUID, TOO_NARROW, Geometry  # noqa: E402
 from amniotic_fluid.preview import SaveFluidPreviewd  # noqa: E402
 from amniotic_fluid.study import FluidIndexTable, fluid_indices, position, split_name  # noqa: E402
@@ -176,6 +185,27 @@ def test_specks_of_fluid_are_noise() -> None:
     p = np.zeros((4, 100, 100), np.float32)
     p[0], p[0, 50:53, 50:53], p[1, 50:53, 50:53] = 1, 0, 1
     assert not label_map(p).any()
+
+
+def uncertain(first: float, second: float) -> Fluid:
+    """What is measured where two pockets of 10 and 30 mm are fluid with these probabilities."""
+    p = np.zeros((4, 200, 160), np.float32)
+    p[0] = 1
+    for top, bottom, value in ((20, 40, first), (60, 120, second)):
+        p[:, 20:120, top:bottom] = np.reshape([1 - value, 0.9 * value, 0, 0.1 * value], (4, 1, 1))
+    labels = label_map(p)
+    return Fluid(labels, Geometry(calibration=Calibration((0.5, 0.5))), doubtful=doubtful(labels, p))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "warned"), [(0.95, 0.9, False), (0.95, 0.6, True), (0.6, 0.9, False)]
+)
+def test_an_uncertain_pocket_is_measured_and_warned_about_if_it_is_the_deepest(
+    first: float, second: float, warned: bool
+) -> None:
+    found = uncertain(first, second)
+    assert found.deepest.depth == pytest.approx(30, abs=0.6)
+    assert (UNSURE in found.warnings()) == warned
 
 
 @pytest.mark.parametrize("pose", POSES)

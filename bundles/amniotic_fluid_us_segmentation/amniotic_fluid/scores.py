@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amniotic_fluid.losses import UNDIVIDED_FLUID, UNKNOWN
-from amniotic_fluid.measure import COUNT, DEEPEST
+from amniotic_fluid.measure import COUNT, DEEPEST, UNSURE
 from amniotic_fluid.network import LABELS, averaged
 from amniotic_fluid.pockets import PARTS, REVERBERATION, WET
 from amniotic_fluid.study import AFI, MOST_FRAMES
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 HAZY_SHARE = 0.05  # of a frame's fluid that lies under reverberation, from which the frame counts as hazy
 HAZY, PATIENTS = "{}, with reverberation", "{}, patients"
+FAR_OFF_MM = 10.0
 CLEAR_SHARE = 0.02  # of a head or an abdomen that may be called fluid: its skin is not a sharp line
 
 
@@ -70,7 +71,8 @@ class CompareFluidd(MapTransform):
                 for name in (self.label_key, key)
             )
             data["group"] = str(data["kind"])
-            scores = {**overlaps(answer, truth), **_depths(data), **fetus_scores(answer, data.get("fetus"))}
+            scores = {**overlaps(answer, truth), **_depths(data), **_warnings(data)}
+            scores |= fetus_scores(answer, data.get("fetus"))
             rows = [scores]
             if data.get("source"):
                 rows.append({"group": f"{data['group']}, {data['source']}", **scores})
@@ -104,6 +106,16 @@ def _depths(case: Mapping[Hashable, Any]) -> dict[str, float]:
     if case["depth_mm"] == 0:
         return {"no pocket seen where there is none": float(_measured(case, COUNT) == 0)}
     return {DEEPEST + MEASURED: _measured(case, DEEPEST), DEEPEST + TRUE: float(case["depth_mm"])}
+
+
+def _warnings(case: Mapping[Hashable, Any]) -> dict[str, float]:
+    """Whether the deepest pocket was said to be uncertain: apart for those far off and those that are right."""
+    measured = _measured(case, DEEPEST)
+    if case["depth_mm"] is None or not np.isfinite(measured):
+        return {}
+    far = abs(measured - case["depth_mm"]) > FAR_OFF_MM
+    name = f"off by more than {FAR_OFF_MM:g} mm" if far else "right"
+    return {f"said to be uncertain, of pockets {name}": float(UNSURE in case["warnings"])}
 
 
 def _measured(case: Mapping[Hashable, Any], name: str) -> float:
