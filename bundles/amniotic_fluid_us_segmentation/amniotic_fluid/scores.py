@@ -109,7 +109,7 @@ def _depths(case: Mapping[Hashable, Any]) -> dict[str, float]:
 
 
 def _warnings(case: Mapping[Hashable, Any]) -> dict[str, float]:
-    """Whether the deepest pocket was said to be uncertain: apart for those far off and those that are right."""
+    """Whether the deepest pocket was said to be uncertain: apart for those far off and the right ones."""
     measured = _measured(case, DEEPEST)
     if case["depth_mm"] is None or not np.isfinite(measured):
         return {}
