@@ -117,7 +117,7 @@ def _chunk(name: str, start: int, stop: int, seed: int, log: Path, work: Path) -
         for index in range(start, stop):
             sample, damaged = _sample(name, index, seed)
             path = Path(folder) / f"input{kind.suffix}"
-            path.write_bytes(damaged or sample.data)
+            path.write_bytes(_bytes_of((sample, damaged)))
             outcome, detail = judged(kind, sample, damaged, path)
             row = _verdict_row(index, (sample, damaged), outcome, detail) | {"memory": peak_bytes() / 1e9}
             file.write(json.dumps(row) + "\n")
@@ -152,6 +152,10 @@ def _sample(name: str, index: int, seed: int) -> tuple[Sample, bytes | None]:
     sample = _kind(name).make(rng)
     damaged = mutated(sample.data, rng) if rng.random() < SHARE_MUTATED else None
     return sample, damaged
+
+
+def _bytes_of(sample: tuple[Sample, bytes | None]) -> bytes:
+    return sample[0].data if sample[1] is None else sample[1]
 
 
 def judged(kind: Kind, sample: Sample, damaged: bytes | None, path: Path) -> tuple[str, str]:
@@ -201,7 +205,7 @@ def _verdict_row(
 def _keep(work: Path, name: str, index: int, sample: tuple[Sample, bytes | None], why: str) -> None:
     folder = work / "harmful"
     folder.mkdir(parents=True, exist_ok=True)
-    data = sample[1] or sample[0].data
+    data = _bytes_of(sample)
     digest = hashlib.sha256(data).hexdigest()[:8]
     place = folder / f"{name}_{index}_{digest}{_kind(name).suffix}"
     place.write_bytes(data)

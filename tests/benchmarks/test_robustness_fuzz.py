@@ -30,7 +30,7 @@ def test_no_reader_does_harm(tmp_path: Path, name: str) -> None:
     for index in range(80):
         sample, damaged = _sample(name, index, seed=1)
         path = tmp_path / f"input{kind.suffix}"
-        path.write_bytes(damaged or sample.data)
+        path.write_bytes(sample.data if damaged is None else damaged)
         outcome, detail = judged(kind, sample, damaged, path)
         assert outcome not in HARMFUL, (index, sample.what, detail)
         outcomes.add(outcome)
