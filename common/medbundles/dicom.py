@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medbundles.dicom_geometry import Stack, calibration, directions, functional, geometry_of_slices
-from medbundles.dicom_pixels import frames_of, header_of, is_dicom, pixels_of, without_pydicom_messages
+from medbundles.dicom_pixels import (
+    damage_in_words,
+    frames_of,
+    header_of,
+    is_dicom,
+    pixels_of,
+    without_pydicom_messages,
+)
 from medbundles.errors import DicomSeriesError, EmptyInputError, UnreadableFileError
 from medbundles.formats import DICOM, check_volume
 from medbundles.images import Image, affine_from_lps
@@ -22,6 +29,7 @@ MAX_LISTED = 6
 
 
 @without_pydicom_messages
+@damage_in_words
 def read_frame(path: Path, source: Path) -> Image:
     """Reads one DICOM file: a frame is 2D; a clip has its frames as third axis; an enhanced volume is 3D."""
     header = header_of(path, source)
@@ -45,6 +53,7 @@ def read_frame(path: Path, source: Path) -> Image:
 
 
 @without_pydicom_messages
+@damage_in_words
 def read_series(folder: Path, source: Path, *, series: str | int | None = None) -> Image:
     """Reads the slices of one series that lie in a folder, in their order in space.
 
@@ -58,6 +67,7 @@ def read_series(folder: Path, source: Path, *, series: str | int | None = None) 
 
 
 @without_pydicom_messages
+@damage_in_words
 def slices_in_order(path: Path, source: Path, series: str | None = None) -> "list[tuple[Path, Dataset]]":
     """Returns file and header of each slice that `read_frame` or `read_series` would read, in that order."""
     if path.is_file():

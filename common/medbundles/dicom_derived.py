@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medbundles.dicom_pixels import DAMAGE
 from medbundles.dicom_synthetic import unacquired
 
 if TYPE_CHECKING:
@@ -139,15 +138,13 @@ def derived_header(
 
 def _clean(dataset: "Dataset") -> None:
     """Takes out what is private (its meaning, and whom it names, is unknown), stale or damaged."""
-    from pydicom.errors import BytesLengthException
-
     for tag in list(dataset.keys()):
         if tag.is_private or tag.element == 0 or any(tag.group in groups for groups in GRAPHICS):
             del dataset[tag]
             continue
         try:
             element = dataset[tag]
-        except (*DAMAGE, BytesLengthException):
+        except Exception:  # pydicom raises whatever a damaged value leads to
             del dataset[tag]
             continue
         if element.keyword in STALE:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medbundles.errors import DicomSeriesError, GridError, describe_spacing
+from medbundles.errors import DicomSeriesError, GridError, bad_spacing, describe_spacing
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -52,8 +52,18 @@ def functional(header: "Dataset", frame: int, name: str) -> "Dataset | None":
 
 
 def calibration(header: "Dataset", source: Path) -> Calibration:
-    """Returns the pixel size from the ultrasound regions, else from the pixel spacings."""
-    notes: tuple[str, ...] = ()
+    """Returns the pixel size from the ultrasound regions, else from the pixel spacings.
+
+    Raises:
+        SpacingError: it is not positive; a negative one would mirror the image without a word.
+    """
+    found = _calibration(header)
+    if not all(np.isfinite(size) and size > 0 for size in found.spacing):
+        raise bad_spacing(found.spacing, source)
+    return found
+
+
+def _calibration(header: "Dataset") -> Calibration:
     if header.get("SequenceOfUltrasoundRegions"):
         found = region_calibration(header)
         if found.calibrated or found.notes:
@@ -61,12 +71,12 @@ def calibration(header: "Dataset", source: Path) -> Calibration:
     measures = functional(header, 0, "PixelMeasuresSequence")
     pixel = _pair(header.get("PixelSpacing")) or _pair(measures.get("PixelSpacing") if measures else None)
     if pixel is not None and not _placeholder(pixel, header):
-        return Calibration(pixel, True, "DICOM PixelSpacing", notes)
+        return Calibration(pixel, True, "DICOM PixelSpacing")
     if (scanned := _pair(header.get("NominalScannedPixelSpacing"))) is not None:
-        return Calibration(scanned, True, "DICOM NominalScannedPixelSpacing", notes)
+        return Calibration(scanned, True, "DICOM NominalScannedPixelSpacing")
     if (detector := _pair(header.get("ImagerPixelSpacing"))) is not None:
         return _detector_calibration(detector, header)
-    return Calibration((1.0, 1.0), False, "none", notes)
+    return Calibration((1.0, 1.0), False, "none")
 
 
 def _placeholder(spacing: tuple[float, float], header: "Dataset") -> bool:

@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 
 P, R = ParamSpec("P"), TypeVar("R")
 
-# What pydicom raises on files that lie about their own content.
-DAMAGE = (
-    *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, OverflowError),
-    *(AttributeError, RuntimeError, NotImplementedError),
-)
+logger = logging.getLogger(__name__)
+
 MAGIC = b"DICM"
 HEAD_BYTES = 132
 # Rescaled units and inverted display contradict each other only on paper: these values mean what they say.
@@ -47,6 +44,26 @@ def without_pydicom_messages(function: Callable[P, R]) -> Callable[P, R]:
             log.disabled = before
 
     return quietly
+
+
+def damage_in_words(function: Callable[P, R]) -> Callable[P, R]:
+    """Makes an `InputError` of whatever a header leads to whose values are not what they should be.
+
+    The function's second argument is what the user calls the file. Any element may be damaged, so that all
+    are caught at one place; the cause is left out, since it quotes the header.
+    """
+
+    @functools.wraps(function)
+    def in_words(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return function(*args, **options)
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            logger.debug("damaged DICOM: %s", type(error).__name__)
+            raise _damaged(args[1], "a DICOM file whose header is incomplete or damaged") from None
+
+    return in_words
 
 
 def is_dicom(path: Path) -> bool:
@@ -79,7 +96,7 @@ def _dataset(path: Path, source: Path, *, pixels: bool, tags: Sequence[str] | No
         # Some exporters leave out the preamble; then only the content shows whether it is DICOM.
         dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True, specific_tags=wanted)
         plausible = bool(dataset) and ("SOPClassUID" in dataset or "Rows" in dataset)
-    except DAMAGE:
+    except Exception:  # pydicom raises whatever a damaged value leads to, and classes of its own
         plausible = False
     if not plausible and not (path.stat().st_size and is_dicom(path)):
         raise _damaged(source, "a file that is empty or not DICOM")
@@ -113,9 +130,9 @@ def pixels_of(path: Path, source: Path) -> tuple[np.ndarray, float, tuple[str, .
     try:
         stored = _in_units(_decoded(dataset, path), dataset)
         stored = stored.reshape(frames, dataset.Rows, dataset.Columns, -1)
-    except InputError:
+    except (InputError, MemoryError):
         raise
-    except DAMAGE:
+    except Exception:
         raise _damaged(source, "a DICOM file whose pixels are incomplete or damaged") from None
     array = np.ascontiguousarray(stored.T)
     array = array[..., 0] if frames == 1 else array

@@ -1,6 +1,8 @@
 """Reads MetaImage (MHA, MHD) and NRRD with ITK."""
 
+import gzip
 import re
+import zlib
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
 HEADER_BYTES = 65536
 DATA_FILE = re.compile(r"(?:ElementDataFile\s*=|data ?file:)(.*)", re.IGNORECASE)
+BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+GZIPPED = re.compile(rb"^encoding:\s*gz(ip)?\s*$", re.IGNORECASE | re.MULTILINE)
+DETACHED = re.compile(rb"^(data ?file|line ?skip|byte ?skip):", re.IGNORECASE | re.MULTILINE)
+CHUNK_BYTES, MAX_TRAILING_BYTES = 2**20, 2**26
 
 COMPONENTS = {
     "char": "SS",
@@ -51,15 +57,42 @@ def read_itk(path: Path, source: Path) -> Image:
             raise bad_spacing(spacing, source)
         if ndim not in (2, 3):
             raise _wrong_axes(ndim, source)
+        if reader is itk.NrrdImageIO:
+            _check_sum(path, info.GetImageSizeInBytes())
         image = _typed_reader(path, info).GetOutput()
         component = info.GetComponentTypeAsString(info.GetComponentType())
     except InputError:
         raise
-    except (RuntimeError, TypeError, KeyError, ValueError, MemoryError) as error:
+    except (
+        RuntimeError,
+        TypeError,
+        KeyError,
+        ValueError,
+        MemoryError,
+        OSError,
+        EOFError,
+        zlib.error,
+    ) as error:
         # ITK's own words ("Reason: Success") mislead; they are in the chain of causes.
         raise unreadable(source, "an MHA or NRRD image") from error
     read = _from_itk(image, info.GetPixelTypeAsString(info.GetPixelType()), source)
     return replace(read, array=as_integers(read.array)) if "long" in component else read
+
+
+def _check_sum(path: Path, size: int) -> None:
+    """Compares a gzip stream with the sum at its end, which ITK does not do: damaged pixels would pass."""
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+        blank = BLANK_LINE.search(head)
+        if blank is None or not GZIPPED.search(head[: blank.end()]) or DETACHED.search(head[: blank.end()]):
+            return
+        file.seek(blank.end())
+        left = size + MAX_TRAILING_BYTES
+        with gzip.open(file) as stream:
+            while left > 0 and (piece := stream.read(min(left, CHUNK_BYTES))):
+                left -= len(piece)
+        if left <= 0:
+            raise ValueError("much more data than the header announces")
 
 
 def _typed_reader(path: Path, info: "itk.ImageIOBase") -> "itk.ImageFileReader":

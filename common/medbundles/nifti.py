@@ -1,7 +1,10 @@
 """Reads NIfTI-1 and -2 with nibabel."""
 
+import contextlib
+import gzip
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ from medbundles.images import Image, spacing_of, upright_affine, without_geometr
 if TYPE_CHECKING:
     import nibabel
 
+MAX_TRAILING_BYTES = 2**26
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 
 
@@ -24,12 +28,12 @@ def read_nifti(path: Path, source: Path) -> Image:
     errors = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError)
     errors += (OSError, EOFError, ValueError, TypeError, zlib.error, struct.error, MemoryError, KeyError)
     try:
-        image = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Pair):
-            raise ValueError("not NIfTI")
-        check_volume(image.shape, source)
-        raw = _raw_header(image)
-        stored = np.asanyarray(image.dataobj)
+        with _opened(path) as image:
+            if not isinstance(image, nibabel.Nifti1Pair):
+                raise ValueError("not NIfTI")
+            check_volume(image.shape, source)
+            raw = _raw_header(image)
+            stored = np.asanyarray(image.dataobj)
     except InputError:
         raise
     except errors as error:
@@ -43,6 +47,30 @@ def read_nifti(path: Path, source: Path) -> Image:
     affine[:3] *= MM_PER_UNIT.get(unit, 1.0)
     calibration = "NIfTI header" if calibrated else "none"
     return Image(array, affine, calibrated, calibration, None, source, (*warnings, *note), coloured)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> "Iterator[nibabel.spatialimages.SpatialImage]":
+    """Yields the image; what was read of a gzip file counts only if the sum at its end agrees.
+
+    nibabel stops behind the last pixel and never gets there, so that damaged pixels would pass.
+    """
+    import nibabel
+
+    if path.suffix.lower() != ".gz":
+        yield nibabel.load(path)
+        return
+    with gzip.open(path, "rb") as stream:
+        kinds = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}  # by the length of the header
+        head = stream.read(4)
+        found = [int.from_bytes(head, order) for order in ("little", "big")]
+        stream.seek(0)
+        kind = next((kinds[length] for length in found if length in kinds), None)
+        if kind is None:
+            raise ValueError("not NIfTI")
+        yield kind.from_stream(stream)
+        if len(stream.read(MAX_TRAILING_BYTES)) == MAX_TRAILING_BYTES:
+            raise ValueError("much more data than the header announces")
 
 
 def _raw_header(image: "nibabel.Nifti1Image") -> "nibabel.Nifti1Header":

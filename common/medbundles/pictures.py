@@ -26,6 +26,12 @@ EXIF_AXES = {
     8: ((0, -1), (1, 0)),
 }
 EXIF_ORIENTATION = 0x0112
+FORMATS = [
+    "PNG",
+    "JPEG",
+    "BMP",
+    "TIFF",
+]  # the list keeps Pillow from its readers that start other programs (EPS)
 
 
 def read_picture(path: Path, source: Path) -> Image:
@@ -34,8 +40,9 @@ def read_picture(path: Path, source: Path) -> Image:
 
     errors = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, TypeError)
     try:
-        # The list of formats keeps Pillow from its readers that start other programs (EPS).
-        with Pillow.open(path, formats=["PNG", "JPEG", "BMP", "TIFF"]) as picture:
+        with Pillow.open(path, formats=FORMATS) as picture:
+            picture.verify()  # the sums of a PNG, which loading does not look at; the picture is used up then
+        with Pillow.open(path, formats=FORMATS) as picture:
             check_volume(picture.size, source)
             # MPO is a JPEG that a camera wrote with its own thumbnail behind it.
             pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)

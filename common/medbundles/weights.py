@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,12 @@ def load_weights(
     """Returns the network after loading a weights file (a state dict, or one under `model`), strictly.
 
     Raises:
-        BundleError: the file is missing or unreadable, or its keys or shapes are not the network's.
+        BundleError: the file is missing, unreadable or damaged, its keys or shapes are not the network's, or
+            weights are not numbers.
     """
     state = read_tensors(Path(path), device)
     state = state["model"] if isinstance(state.get("model"), Mapping) else state
+    _check_finite(state, str(path))
     load_state(network, state, source=str(path))
     return network
 
@@ -68,6 +71,17 @@ def load_state(network: torch.nn.Module, state: Mapping[str, torch.Tensor], *, s
     network.load_state_dict(state)
 
 
+def _check_finite(state: Mapping[str, torch.Tensor], source: str) -> None:
+    bad = [key for key, value in state.items() if torch.is_tensor(value) and not torch.isfinite(value).all()]
+    if bad:
+        raise BundleError(
+            f"weights that are not numbers: {len(bad)} keys ({_some(bad)})",
+            expected="finite numbers",
+            source=source,
+            advice="use weights of a training that went well; this one diverged",
+        )
+
+
 def _some(keys: Iterable[str], n: int = 3) -> str:
     keys = list(keys)
     return ", ".join(keys[:n]) + (", ..." if len(keys) > n else "")
@@ -82,9 +96,19 @@ def write_tensors(state: Any, path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _check_sums(path: Path) -> None:
+    """Compares the parts of the zip archive that torch writes with their sums, which torch does not do."""
+    if not zipfile.is_zipfile(path):
+        return  # torch says what else it may be
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
+
+
 def read_tensors(path: Path, device: str | torch.device) -> dict[str, Any]:
     """Returns a file of tensors; every way in which it cannot be read is one BundleError."""
     try:
+        _check_sums(path)
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, OSError, KeyError ...
         raise BundleError(

@@ -139,7 +139,7 @@ KINDS: dict[str, tuple[Make, type[checks.InputError], str]] = {
     "text named .dcm": (lambda f: text(f, "a.dcm"), checks.UnreadableFileError, "not DICOM"),
     "text named .nrrd": (lambda f: text(f, "a.nrrd"), checks.UnreadableFileError, "image"),
     "text named .zip": (lambda f: text(f, "a.zip"), checks.UnreadableFileError, "zip"),
-    "truncated PNG": (lambda f: cut(png(f), 0.5), checks.UnreadableFileError, "truncated"),
+    "truncated PNG": (lambda f: cut(png(f), 0.5), checks.UnreadableFileError, "Truncated"),
     "truncated JPEG": (lambda f: cut(png(f, name="a.jpg"), 0.5), checks.UnreadableFileError, "truncated"),
     "truncated NIfTI": (lambda f: cut(nifti(f, FRAME), 0.5), checks.UnreadableFileError, "NIfTI"),
     "truncated MHA": (lambda f: cut(mha(f, {}), 0.7), checks.UnreadableFileError, "image"),
