@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medbundles.errors import DicomSeriesError, GridError, bad_spacing, describe_spacing
+from medbundles.errors import DicomSeriesError, GridError, SpacingError, describe_spacing
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -55,11 +55,16 @@ def calibration(header: "Dataset", source: Path) -> Calibration:
     """Returns the pixel size from the ultrasound regions, else from the pixel spacings.
 
     Raises:
-        SpacingError: it is not positive; a negative one would mirror the image without a word.
+        SpacingError: it is negative, which would mirror the image without a word, or no number.
     """
     found = _calibration(header)
-    if not all(np.isfinite(size) and size > 0 for size in found.spacing):
-        raise bad_spacing(found.spacing, source)
+    if not all(np.isfinite(size) and size >= 0 for size in found.spacing):
+        raise SpacingError(
+            f"a pixel spacing of {describe_spacing(found.spacing)}",
+            expected="positive, finite numbers",
+            source=source,
+            advice="export the image again from the scanner or the archive",
+        )
     return found
 
 

@@ -1,6 +1,5 @@
 """Reads MetaImage (MHA, MHD) and NRRD with ITK."""
 
-import gzip
 import re
 import zlib
 from dataclasses import replace
@@ -12,16 +11,13 @@ import numpy as np
 from medbundles.errors import DimensionError, InputError, UnreadableFileError, bad_spacing
 from medbundles.formats import METAIMAGE, as_integers, check_volume, suffix_of, to_grey, unreadable
 from medbundles.images import Image, affine_from_lps, without_geometry
+from medbundles.nrrd import check_header, check_sum
 
 if TYPE_CHECKING:
     import itk
 
 HEADER_BYTES = 65536
 DATA_FILE = re.compile(r"(?:ElementDataFile\s*=|data ?file:)(.*)", re.IGNORECASE)
-BLANK_LINE = re.compile(rb"\r?\n\r?\n")
-GZIPPED = re.compile(rb"^encoding:\s*gz(ip)?\s*$", re.IGNORECASE | re.MULTILINE)
-DETACHED = re.compile(rb"^(data ?file|line ?skip|byte ?skip):", re.IGNORECASE | re.MULTILINE)
-CHUNK_BYTES, MAX_TRAILING_BYTES = 2**20, 2**26
 
 COMPONENTS = {
     "char": "SS",
@@ -46,6 +42,8 @@ def read_itk(path: Path, source: Path) -> Image:
 
     reader = itk.MetaImageIO if suffix_of(path) in METAIMAGE else itk.NrrdImageIO
     try:
+        if reader is itk.NrrdImageIO:
+            check_header(path)
         info = reader.New()
         info.SetFileName(str(path))
         info.ReadImageInformation()
@@ -58,7 +56,7 @@ def read_itk(path: Path, source: Path) -> Image:
         if ndim not in (2, 3):
             raise _wrong_axes(ndim, source)
         if reader is itk.NrrdImageIO:
-            _check_sum(path, info.GetImageSizeInBytes())
+            check_sum(path, info.GetImageSizeInBytes())
         image = _typed_reader(path, info).GetOutput()
         component = info.GetComponentTypeAsString(info.GetComponentType())
     except InputError:
@@ -77,22 +75,6 @@ def read_itk(path: Path, source: Path) -> Image:
         raise unreadable(source, "an MHA or NRRD image") from error
     read = _from_itk(image, info.GetPixelTypeAsString(info.GetPixelType()), source)
     return replace(read, array=as_integers(read.array)) if "long" in component else read
-
-
-def _check_sum(path: Path, size: int) -> None:
-    """Compares a gzip stream with the sum at its end, which ITK does not do: damaged pixels would pass."""
-    with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
-        blank = BLANK_LINE.search(head)
-        if blank is None or not GZIPPED.search(head[: blank.end()]) or DETACHED.search(head[: blank.end()]):
-            return
-        file.seek(blank.end())
-        left = size + MAX_TRAILING_BYTES
-        with gzip.open(file) as stream:
-            while left > 0 and (piece := stream.read(min(left, CHUNK_BYTES))):
-                left -= len(piece)
-        if left <= 0:
-            raise ValueError("much more data than the header announces")
 
 
 def _typed_reader(path: Path, info: "itk.ImageIOBase") -> "itk.ImageFileReader":

@@ -65,6 +65,29 @@ def test_a_changed_sum_of_a_gzipped_nrrd_is_noticed(tmp_path: Path) -> None:
         read_image(turn_bit(tmp_path / "a.nrrd", -8))
 
 
+NRRD = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 3 2\nencoding: raw\nspacings: 1 2 3\n"
+BROKEN_HEADERS = {
+    "no blank line": NRRD + b"0 5188 -143 7222 -16390 " * 90,
+    "a line that is no field": NRRD + b"9964,0.0)\n\n" + bytes(range(12)),
+    "a value without an end": NRRD + b"space origin: (1,2," + b"7 " * 900 + b"\n\n" + bytes(range(12)),
+    "another first line": NRRD.replace(b"NRRD0004", b"NRRD") + b"\n" + bytes(range(12)),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_HEADERS)
+def test_a_broken_header_of_nrrd_is_refused_before_itk_sees_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.nrrd").write_bytes(BROKEN_HEADERS[name])
+    with pytest.raises(UnreadableFileError, match=r"a\.nrrd"):
+        read_image(tmp_path / "a.nrrd")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_headers_of_nrrd_with_keys_comments_and_either_line_end_are_read(tmp_path: Path, end: bytes) -> None:
+    header = NRRD + b"# a comment\nkey:=" + b"long " * 900 + b"\n\n"
+    (tmp_path / "a.nrrd").write_bytes(header.replace(b"\n", end) + bytes(range(12)))
+    assert read_image(tmp_path / "a.nrrd").array.ravel("F").tolist() == list(range(12))
+
+
 def test_a_changed_sum_of_a_picture_is_noticed(tmp_path: Path) -> None:
     write_image(PIXELS[..., 0].astype(np.uint8), tmp_path / "a.png", affine=AFFINE)
     content = (tmp_path / "a.png").read_bytes()
