@@ -101,7 +101,7 @@ def judge(data: bytes) -> Content | None:
 
 def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     found = []
-    while len(data) >= 12:
+    while len(data) >= 8:
         length, name = struct.unpack(">I", data[:4])[0], data[4:8]
         body, told = data[8 : 8 + length], data[8 + length : 12 + length]
         if name == b"IEND":
