@@ -81,7 +81,8 @@ def numbers(metrics: Mapping[str, Any] | None) -> dict[str, float]:
     """The metrics that may travel: finite numbers under plain names; everything else stays."""
     found = {}
     for name, value in (metrics or {}).items():
-        if isinstance(value, Tensor | np.ndarray | np.generic) and value.size != 1:
+        value = value.numpy(force=True) if isinstance(value, Tensor) else value
+        if np.size(value) != 1:
             continue
         try:
             number = float(value)

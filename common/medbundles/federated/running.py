@@ -27,7 +27,6 @@ from medbundles.zoo.find import find_bundle
 from medbundles.zoo.workflows import config_files, open_workflow, read_config
 
 FROM = "initial_weights"
-FOR_THE_COORDINATOR = {FROM, "dataset_dir", "output_dir"}
 
 
 def federate(
