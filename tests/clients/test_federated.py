@@ -31,11 +31,11 @@ from medbundles.zoo.demo import simulate as simulate_cases
 from medbundles.zoo.new import TEMPLATE
 from medbundles.zoo.workflows import EVALUATE, TRAIN, open_workflow, run_workflow
 
-pytestmark = [pytest.mark.fl, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.fl, pytest.mark.timeout(1200)]
 
-CASES, ROUNDS, LOCAL_EPOCHS = 30, 8, 3
+CASES, ROUNDS, LOCAL_EPOCHS = 30, 16, 1
 PATIENT = "DOE_JANE"
-KNOBS = {"device": "cpu", "amp": False, "batch_size": 4}
+KNOBS = {"device": "cpu", "amp": False, "batch_size": 4, "learning_rate": 0.004}
 
 
 def as_it_is(image: np.ndarray) -> np.ndarray:
