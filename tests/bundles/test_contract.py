@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from medbundles.checkpoints import PREVIOUS_NAME
 from medbundles.config_keys import checked
 from medbundles.errors import OverrideError
 from medbundles.federated.algorithm import BundleAlgo
@@ -324,6 +325,7 @@ def test_a_federation_of_one_site_trains_as_the_site_alone_does(
         name, _, rest = key.partition(".")
         path = f"/average/network/{rest}" if name == "average" else f"/{name}/{rest}"
         assert torch.equal(alone[path], value), key
+    assert not (subject.scratch / "federated" / PREVIOUS_NAME).exists()  # the rounds are one run
 
 
 def test_what_a_federation_exchanges_becomes_the_weights_that_inference_loads(subject: Any) -> None:

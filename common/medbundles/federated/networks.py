@@ -68,7 +68,7 @@ def networks_of(workflow: ConfigWorkflow) -> TrainedNetworks:
         raise BundleError(
             "a training whose networks are not known",
             expected=f"a {CHECKPOINT} among the handlers of the training, with the networks as objects",
-            source=str(workflow.config_file if hasattr(workflow, "config_file") else ""),
+            source=HANDLERS,
             advice="train another stage, or add the checkpoint to train.json",
         )
     return networks

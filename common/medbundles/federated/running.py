@@ -123,7 +123,7 @@ def _checked_site(
     """The settings of a site whose cases can be read.
 
     Raises:
-        OverrideError: a folder is missing, or the results would lie in the kit.
+        OverrideError: a folder is missing, the results would lie in the kit, or an option is not for a site.
         DatasetError: the cases are not as the bundle's training reads them.
     """
     output = Path(output_dir).resolve()
@@ -134,9 +134,15 @@ def _checked_site(
             source="options dataset_dir and output_dir",
             advice="what lies in the kit can be read by NVFLARE's administrators",
         )
-    own = {name: value for name, value in knobs.items() if name not in OWN}
+    if refused := sorted(OWN & set(knobs)):
+        raise OverrideError(
+            f"--{refused[0]} for a site",
+            expected="options such as --device cuda --num_workers 4",
+            source=f"option {refused[0]}",
+            advice="leave it out: the job says how long is trained, and from which weights",
+        )
     configs = stage_configs(folder, "")
-    own |= checked(read_config(folder, configs), dict(knobs), source=config_files(folder, configs)[-1])
+    own = dict(knobs) | checked(read_config(folder, configs), knobs, source=config_files(folder, configs)[-1])
     place = _existing(dataset_dir)
     paths = {"dataset_dir": str(place), "output_dir": str(output)}
     workflow = open_workflow(folder, configs, own | paths, logging_file=False)
