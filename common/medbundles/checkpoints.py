@@ -84,7 +84,7 @@ class ResumableCheckpoint:
         """Restores an earlier run, or sets its checkpoint aside."""
         if self.resume:
             self._restore(engine)
-        elif self.path.exists() and is_writer():
+        elif self.path.exists() and is_writer() and not engine.state.epoch:  # else it is of this very run
             os.replace(self.path, self.path.with_name(PREVIOUS_NAME))
             logger.warning(
                 "a checkpoint of an earlier run was set aside as %s; --resume true continues a run",

@@ -12,6 +12,7 @@ from typing import Any
 
 from fire.decorators import SetParseFns
 
+from medbundles.federated import command as federated
 from medbundles.label_app import command as label_app
 from medbundles.logs import say, show_log
 from medbundles.zoo import find, sharing
@@ -254,6 +255,7 @@ COMMANDS = {
     **{"list": list_, "info": info, "doctor": doctor, "demo": demo, "predict": predict},
     **{"simulate": simulate, "train": train, "evaluate": evaluate, "check": check},
     **{"new": new, "card": card},
+    **federated.COMMANDS,
     **label_app.COMMANDS,
     **sharing.COMMANDS,
 }

@@ -153,6 +153,10 @@ class ExportError(InputError):
     """A network cannot be written in a format, or answers differently there."""
 
 
+class FederationError(InputError):
+    """A federated training cannot go on: somebody sent, or asks for, something else than was agreed."""
+
+
 class DatasetError(InputError):
     """The folder is not a data set of the expected layout."""
 

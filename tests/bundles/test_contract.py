@@ -16,11 +16,16 @@ import numpy as np
 import pytest
 import torch
 
+from medbundles.checkpoints import PREVIOUS_NAME
 from medbundles.config_keys import checked
 from medbundles.errors import OverrideError
+from medbundles.federated.algorithm import BundleAlgo
+from medbundles.federated.exchange import mean_weights, packed, unpacked
+from medbundles.federated.networks import first_weights, write_weights
 from medbundles.io import read_image, write_image
 from medbundles.metadata import bundle_info
 from medbundles.reports import read_report
+from medbundles.weights import load_weights
 from medbundles.zoo.check import check_bundle
 from medbundles.zoo.workflows import (
     EVALUATE,
@@ -302,6 +307,37 @@ def _killed_after_first_epoch(subject: Any, output: Path) -> bool:
     _, errors = process.communicate()
     assert process.returncode in (0, -signal.SIGKILL), errors[-3000:]
     return process.returncode == -signal.SIGKILL
+
+
+def test_a_federation_of_one_site_trains_as_the_site_alone_does(
+    subject: Any, straight: dict[str, Any], state_of: Any
+) -> None:
+    options = subject.training(subject.scratch / "federated", epochs=4)
+    algo = BundleAlgo(subject.folder, TRAIN, options, 1)
+    algo.initialize()
+    weights = {key: value.clone() for key, value in algo.networks.exchanged().items()}
+    for _ in range(4):
+        arrays, steps = algo.train_from(weights)
+        weights = mean_weights([(unpacked(arrays, weights, sender="site"), steps)])
+    algo.networks.take(weights)
+    alone = state_of(straight)
+    for key, value in algo.networks.state_dict().items():
+        name, _, rest = key.partition(".")
+        path = f"/average/network/{rest}" if name == "average" else f"/{name}/{rest}"
+        assert torch.equal(alone[path], value), key
+    assert not (subject.scratch / "federated" / PREVIOUS_NAME).exists()  # the rounds are one run
+
+
+def test_what_a_federation_exchanges_becomes_the_weights_that_inference_loads(subject: Any) -> None:
+    options = subject.training(subject.scratch / "exchanged")
+    weights = first_weights(open_workflow(subject.folder, TRAIN, {**options, "seed": 1}, logging_file=False))
+    path = subject.scratch / "exchanged" / "model.pt"
+    other = open_workflow(subject.folder, TRAIN, {**options, "seed": 2}, logging_file=False)
+    write_weights(other, unpacked(packed(weights), weights, sender="site"), path)
+    network = load_weights(build_network(subject.folder), path)
+    exchanged = [value.half() for value in weights.values() if value.is_floating_point()]
+    for key, value in network.state_dict().items():
+        assert any(value.shape == v.shape and torch.equal(value.half(), v) for v in exchanged), key
 
 
 def test_evaluation_writes_figures(subject: Any, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from medbundles import cli
 from medbundles.errors import InputError
 from medbundles.io import read_image, write_image
+from medbundles.zoo import command_line
 from medbundles.zoo.new import TEMPLATE
 
 BUNDLE = str(TEMPLATE)
@@ -100,6 +101,16 @@ def test_a_mistake_is_refused_in_a_few_words(
     errors = capsys.readouterr().err
     assert said in errors and len(errors.splitlines()) <= 6 and "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_value_of_an_option_may_hold_an_equals_sign() -> None:
+    seen = {}
+
+    def command(bundle: str, *, sites: str = "", **knobs: object) -> None:
+        seen.update(bundle=bundle, sites=sites, **knobs)
+
+    assert command_line.run({"command": command}, ["command", "b", "--sites", "x=1,y=2", "epochs=3"]) == 0
+    assert seen == {"bundle": "b", "sites": "x=1,y=2", "epochs": 3}
 
 
 def test_debug_shows_where_an_error_comes_from() -> None:

@@ -25,6 +25,7 @@ NEGATIVE_NUMBER = re.compile(r"-\.?\d")
 HELP = {"--help", "-h", "help"}
 ALMOST_THE_SAME = 0.85
 KNOBS_OF = {"predict": ("inference.json",), "demo": ("inference.json",), "train": ("train.json",)}
+KNOBS_OF["federate"] = ("train.json",)
 KNOBS_OF["evaluate"] = ("train.json", "evaluate.json")
 
 
@@ -126,7 +127,11 @@ def _call(name: str, function: Callable[..., Any], words: list[str]) -> int:
 
     parameters = inspect.signature(function).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        words = [f"--{word}" if ASSIGNMENT.match(word) else word for word in words]
+        texts = {f"--{key}" for key, p in parameters.items() if isinstance(p.default, str)}
+        words = [  # `--sites a=FOLDER`: what follows an option that takes a text is its value
+            f"--{word}" if ASSIGNMENT.match(word) and before not in texts else word
+            for before, word in zip(["", *words], words, strict=False)
+        ]
     words = [_as_python(word, parameters) for word in words]
     _refuse_misfit(name, function, words)
     status: list[Any] = []
