@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 LABEL_COLOURS = ["#FFB000", "#39B8FF", "#FF6EB4", "#7FE07F", "#C9A2FF", "#FF7D54", "#F2EE6B", "#4FDCCB"]
 WHITE, GREY, BLACK = "#FFFFFF", "#9AA4AE", "#0C0F12"
 LINE_WIDTH = 1.8
+TEXT_GAP = 12  # from the end of a line to its text
 SUPERSAMPLING = 3
 
 Point = tuple[float, float]
@@ -124,7 +125,8 @@ def draw_primitive(overlay: Overlay, item: dict[str, Any], scale: Point) -> None
         overlay.dashed([start, end], colour, dash=4)
         overlay.cross(start, colour)
         overlay.cross(end, colour)
-        overlay.text((end[0] + 8, end[1] - 10), item.get("label", ""), colour)
+        place, anchor = _beyond(start, end)
+        overlay.text(place, item.get("label", ""), colour, anchor=anchor)
     elif item["kind"] == "text":
         overlay.text(at(item["at"]), item.get("label", ""), colour)
     else:
@@ -142,6 +144,14 @@ def _ellipse_points(item: dict[str, Any], n: int = 180) -> list[Point]:
         )
         for t in turn
     ]
+
+
+def _beyond(start: Point, end: Point) -> tuple[Point, str]:
+    """Where the text of a line goes on from its end, so that texts of lines that cross stay apart."""
+    across, down = end[0] - start[0], end[1] - start[1]
+    length = max(math.hypot(across, down), 1e-9)
+    place = end[0] + TEXT_GAP * across / length, end[1] + TEXT_GAP * down / length
+    return place, "lm" if across >= 0 else "rm"
 
 
 def _highest(points: Sequence[Point]) -> Point:

@@ -21,6 +21,7 @@ from medbundles.drawing import (
     label_colour,
 )
 from medbundles.images import RAS_FROM_LPS, frame_axes
+from medbundles.preview_files import TITLE_ROWS
 
 MARGIN, GAP, LINE_HEIGHT = 16, 10, 24
 MAX_SIZE = (1240, 820)
@@ -75,6 +76,7 @@ def draw_preview(
     top = MARGIN + LINE_HEIGHT + 4
     height = top + max(p.height for p in planes) + strip.height
     sheet = Image.new("RGB", (width, height), BLACK)
+    sheet.info[TITLE_ROWS] = top
     title = _fitted(captions.title, width - 2 * MARGIN, 17)
     ImageDraw.Draw(sheet).text((MARGIN, MARGIN + 8), title, WHITE, font(17), "lm")
     left = (width - sum(p.width for p in planes) - GAP * (len(planes) - 1)) // 2

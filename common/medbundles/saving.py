@@ -18,6 +18,7 @@ from medbundles.archives import split_archive
 from medbundles.dicom_series import Maker, Series, no_series, series_of, write_derived
 from medbundles.errors import DicomOutputError
 from medbundles.metadata import bundle_info
+from medbundles.preview_files import save_preview
 from medbundles.result_formats import SEGMENTATION, known_extension
 from medbundles.slicer import write_segmentation
 from medbundles.terminology import SegmentTerms, Terminology
@@ -74,7 +75,7 @@ class PreviewWriter(CaseWriter):
         case = dict(data)
         path = self._path(case, self.keys[0], "preview.png")
         with io.atomic_path(path) as temporary:
-            self._draw(case).save(temporary)
+            save_preview(self._draw(case), temporary)
         self._record(case, "preview", path)
         return case
 

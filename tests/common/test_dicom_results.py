@@ -13,6 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from dicom_cases import METADATA, ROWS, SECRETS, SIZE, TILT, case_of, some_labels, write_ct, write_frame
@@ -22,6 +23,7 @@ from medbundles.case_data import CaseDataset
 from medbundles.dicom_results import SaveDicomd, check_format
 from medbundles.errors import DicomOutputError, OverrideError, PackageError
 from medbundles.terminology import Terminology, private_code
+from medbundles.transforms import SavePreviewd
 
 Build = Callable[..., Path]
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -195,6 +197,30 @@ def test_the_key_image_of_a_2d_bundle_is_the_preview(us_case: dict, tmp_path: Pa
     assert dataset.pixel_array.shape == (30, 60, 3) and (dataset.pixel_array == (0x20, 0x40, 0x60)).all()
     origin = pydicom.dcmread(us_case["input"]).SOPInstanceUID
     assert dataset.SourceImageSequence[0].ReferencedSOPInstanceUID == origin
+
+
+@pytest.mark.parametrize("burned_in", ["YES", "NO", None])
+def test_the_key_image_has_what_the_frame_shows_and_not_what_its_file_was_called(
+    tmp_path: Path, dicom_file: Build, burned_in: str | None
+) -> None:
+    known = {"BurnedInAnnotation": burned_in} if burned_in else {}
+    shown, titled = [], []
+    for name in ("Quitte^Berta 1950.dcm", "a.dcm"):
+        folder = tmp_path / name[:1]
+        folder.mkdir()
+        source = write_frame(dicom_file, folder / name, **known)
+        case = case_of(source, some_labels((50, 40)), folder / "pictures")
+        case = SavePreviewd("pred", folder, metadata=flat_metadata())(case)
+        with Image.open(case["outputs"]["preview"]) as picture:
+            titled.append(np.asarray(picture))
+        shown.append(pydicom.dcmread(write(case, folder / "out", flat_metadata()) / "key_image.dcm"))
+    assert (titled[0] != titled[1]).any()
+    pixels = shown[0].pixel_array
+    np.testing.assert_array_equal(pixels, shown[1].pixel_array)
+    below = titled[1].shape[0] - pixels.shape[0]
+    assert 0 < below < 60 and (titled[1][:below].max() > 200)
+    np.testing.assert_array_equal(pixels, titled[1][below:])
+    assert [dataset.get("BurnedInAnnotation") for dataset in shown] == [burned_in] * 2
 
 
 def test_a_volume_has_no_key_image(ct_case: dict, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medbundles.drawing import label_colour
+from medbundles.drawing import Overlay, draw_primitive, label_colour
 from medbundles.previews import Captions, Panel, draw_preview, round_length, upright, volume_panels
 
 CAPTIONS = Captions("case.png", "disc 0.1.0", label_names={1: "disc", 2: "hole"})
@@ -117,6 +117,22 @@ def test_drawing_marks_the_voxel_it_names() -> None:
     panel = Panel(np.zeros((100, 80), np.uint8), None, drawing=[line])
     cross = coloured(np.asarray(draw_preview(panel, CAPTIONS)), "#FF0000")
     np.testing.assert_allclose(cross.mean(0) - [16, 44], np.multiply((20.5, 10.5), 8.2), atol=1.5)
+
+
+@pytest.mark.parametrize("turn", np.linspace(0, np.pi, 7)[:-1])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_texts_of_lines_that_cross_do_not_cover_each_other(turn: float, swapped: bool) -> None:
+    long, short = 28 * np.array([np.cos(turn), np.sin(turn)]), 22 * np.array([-np.sin(turn), np.cos(turn)])
+    covered = []
+    for half in (long, -short if swapped else short):
+        overlay = Overlay((300, 300))
+        line = {"kind": "line", "from": 150 - half, "to": 150 + half}
+        draw_primitive(overlay, {**line, "label": "35 mm"}, (1, 1))
+        bare = Overlay((300, 300))
+        draw_primitive(bare, {**line, "label": ""}, (1, 1))
+        covered.append((np.asarray(overlay.sheet) != np.asarray(bare.sheet)).any(-1))
+    assert min(text.sum() for text in covered) > 500
+    assert not (covered[0] & covered[1]).any()
 
 
 def test_an_unknown_drawing_is_refused() -> None:
