@@ -38,8 +38,8 @@ def settings_file(tracking: str) -> str:
         import mlflow  # noqa: F401
     except ImportError as error:
         raise PackageError(
-            "the package mlflow, which tracking needs, is not installed",
-            expected="mlflow",
+            f"the package {error.name or 'mlflow'}, which tracking needs, is not installed",
+            expected="mlflow-skinny, sqlalchemy, alembic",
             advice="pip install 'medbundles[tracking]'",
         ) from error
     return str(SETTINGS)

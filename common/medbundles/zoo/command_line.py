@@ -128,7 +128,7 @@ def _call(name: str, function: Callable[..., Any], words: list[str]) -> int:
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         words = [f"--{word}" if ASSIGNMENT.match(word) else word for word in words]
     words = [_as_python(word, parameters) for word in words]
-    _refuse_misfit(name, function, words)
+    refuse_misfit(name, function, words)
     status: list[Any] = []
 
     def bound(*args: Any, **options: Any) -> None:
@@ -168,7 +168,7 @@ def _as_python(word: str, parameters: Mapping[str, inspect.Parameter]) -> str:
     return f"--{key}{equals}{value}" if name.startswith("--") and key in parameters else word
 
 
-def _refuse_misfit(name: str, function: Callable[..., Any], words: Sequence[str]) -> None:
+def refuse_misfit(name: str, function: Callable[..., Any], words: Sequence[str]) -> None:
     """Refuses what fire would notice only after the command has run, or not at all.
 
     Raises:
