@@ -90,6 +90,8 @@ RUN = {
 }
 NOT_RUN = {
     ".ci/run": "runs the tests itself",
+    ".ci/versions": "installs from an index, gigabytes of it, and runs tests itself",
+    'TORCH="2.8.0 2.13.0" .ci/versions': "as .ci/versions",
     "pytest": "runs the tests itself",
     "pip install": ".ci/run installs `.[test]`; other extras are installed before the tests that need them",
     "apt-get install": "needs an archive of packages and root",
