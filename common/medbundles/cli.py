@@ -151,14 +151,16 @@ def simulate(bundle: str, output: str, *, n: int = 20, seed: int = 0, **knobs: A
     print(f"{len(cases)} cases in {Path(output).resolve()}")
 
 
-@SetParseFns(str, stage=str)
-def train(bundle: str, *, stage: str = "", log_json: bool = False, **knobs: Any) -> None:
+@SetParseFns(str, stage=str, tracking=str)
+def train(bundle: str, *, stage: str = "", tracking: str = "", log_json: bool = False, **knobs: Any) -> None:
     """Trains a bundle; --resume true continues the run in --output_dir.
 
     Args:
         bundle: the bundle.
         stage: which part of a bundle that is trained in parts; all for one after the other, each in a folder
             of its own in --output_dir.
+        tracking: mlflow records parameters and metrics in OUTPUT_DIR/mlruns.db, or elsewhere with
+            --tracking_uri; or a JSON file with settings as MONAI's.
         log_json: print one JSON object per line, for programs.
         knobs: options of the bundle, such as --dataset_dir D --output_dir R --epochs 20.
     """
@@ -167,6 +169,12 @@ def train(bundle: str, *, stage: str = "", log_json: bool = False, **knobs: Any)
 
     folder = find.find_bundle(bundle)
     stages = training_stages(folder, stage)
+    tracked: dict[str, Any] = {}
+    if tracking:
+        from medbundles.tracking import OPTIONS, settings_file
+
+        tracked = {name: knobs.pop(name) for name in OPTIONS if name in knobs}
+        tracked["tracking"] = settings_file(tracking)
     options = {name: _checked(folder, files, knobs) for name, files in stages.items()}
     show_log(log_json)
     for name, files in stages.items():
@@ -174,8 +182,8 @@ def train(bundle: str, *, stage: str = "", log_json: bool = False, **knobs: Any)
         if len(stages) > 1 and "output_dir" in overrides:
             overrides["output_dir"] = str(Path(overrides["output_dir"]) / name)
         if rank_and_size()[0] == 0:
-            say(f"the same through MONAI: {monai_command(folder, files, overrides)}")
-        run_workflow(folder, files, overrides, logging_file=not log_json)
+            say(f"the same through MONAI: {monai_command(folder, files, {**overrides, **tracked})}")
+        run_workflow(folder, files, overrides, logging_file=not log_json, tracked=tracked)
 
 
 @SetParseFns(str)

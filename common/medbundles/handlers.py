@@ -1,4 +1,4 @@
-"""Ignite handlers for training: a checkpoint that resumes exactly, the best weights, averaged weights."""
+"""Ignite handlers for training: exact resuming, best weights, averaged weights, early stopping."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from medbundles.checkpoints import ResumableCheckpoint
 from medbundles.reproducible import plain
 from medbundles.weights import is_writer, load_state, load_weights, state_of, unwrapped, write_tensors
 
-__all__ = ["BestWeights", "ExponentialMovingAverage", "ResumableCheckpoint", "WeightsLoader", "load_weights"]
+__all__ = [
+    "BestWeights",
+    "EarlyStop",
+    "ExponentialMovingAverage",
+    "ResumableCheckpoint",
+    "WeightsLoader",
+    "load_weights",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +69,7 @@ class BestWeights:
         self.network = network
         self.path, self.anew = Path(path), int(anew)
         self.best_metric: float | None = None
-        self.best_epoch = -1
+        self.best_epoch = self.last_epoch = -1
         self._engine: Engine | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -74,6 +81,7 @@ class BestWeights:
         """Compares the key metric with the best so far, and saves."""
         name = engine.state.key_metric_name
         metric = float(engine.state.metrics[name])
+        self.last_epoch = engine.state.epoch
         outdated = self.best_epoch <= self.anew < engine.state.epoch
         if not math.isfinite(metric):  # a first NaN would otherwise stay the best for ever
             logger.warning("%s is %s in epoch %d: not compared", name, metric, engine.state.epoch)
@@ -99,6 +107,35 @@ class BestWeights:
         if self._engine is not None and self.best_metric is not None:
             self._engine.state.best_metric = self.best_metric
             self._engine.state.best_metric_epoch = self.best_epoch
+
+
+class EarlyStop:
+    """Ends a training when the best weights are so many epochs old.
+
+    Attach it to the trainer, behind the validation and the checkpoint. It has no memory of its own: a resumed
+    run knows from its checkpoint how old its best weights are.
+
+    Args:
+        best: the best weights.
+        patience: epochs without better ones; None trains to the last epoch.
+    """
+
+    def __init__(self, best: BestWeights, patience: int | None) -> None:
+        self.best, self.patience = best, None if patience is None else int(patience)
+
+    def attach(self, engine: Engine) -> None:
+        """Registers the comparison after each epoch of a trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Ends the training if it has been no better for long enough."""
+        judged = self.best.best_metric is not None and self.best.last_epoch == engine.state.epoch
+        if self.patience is None or not judged:
+            return
+        start = max(self.best.best_epoch, self.best.anew)  # before `anew` something else was trained for
+        if engine.state.epoch - start >= self.patience:
+            logger.info("ended: no better weights since epoch %d", self.best.best_epoch)
+            engine.terminate()
 
 
 class AttachedHandler:

@@ -8,11 +8,25 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 
 from medbundles.weights import is_writer
 
 logger = logging.getLogger(__name__)
+
+
+def numbers_of(output: Any) -> dict[str, float] | None:
+    """Every number in a trainer's output, `loss` as `train_loss`; None if there is none."""
+    output = output[0] if isinstance(output, list) and output else output  # decollated: every item holds them
+    if not isinstance(output, Mapping):
+        return None
+    values = {
+        name: value.item() if isinstance(value, torch.Tensor) and value.ndim == 0 else value
+        for name, value in output.items()
+    }
+    found = {name: float(value) for name, value in values.items() if isinstance(value, Real)}
+    return {"train_loss" if name == "loss" else name: value for name, value in found.items()} or None
 
 
 class LossLog:

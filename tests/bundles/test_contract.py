@@ -273,9 +273,30 @@ def test_training_writes_weights_events_and_checkpoint(subject: Any, straight: d
     output = subject.scratch / "straight"
     weights = torch.load(output / "best.pt", weights_only=True)
     build_network(subject.folder).load_state_dict(weights)
-    assert list(output.rglob("events.out.tfevents.*"))
+    assert _pictures(output) == [1, 2, 3, 4]
     assert {"network", "optimizer"} <= set(straight["objects"])
     assert straight["trainer"]["epoch"] == 4
+
+
+def _pictures(output: Path) -> list[int]:
+    """The epochs of which TensorBoard has pictures of validation cases."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    steps = set()
+    for file in output.rglob("events.out.tfevents.*"):
+        events = EventAccumulator(str(file), size_guidance={"images": 0})
+        events.Reload()
+        steps |= {entry.step for tag in events.Tags()["images"] for entry in events.Images(tag)}
+    return sorted(steps)
+
+
+def test_training_can_end_early_after_its_checkpoint(subject: Any) -> None:
+    """What early stopping does is tested with its handler; here, that a bundle has it, and in which order."""
+    config = read_config(subject.folder, TRAIN)
+    handlers = [handler["_target_"].split(".")[-1] for handler in config["train"]["handlers"]]
+    order = [handlers.index(name) for name in ("ValidationHandler", "ResumableCheckpoint", "EarlyStop")]
+    assert order == sorted(order)
+    assert config["patience"] is None
 
 
 def test_two_and_two_epochs_equal_four(subject: Any, straight: dict[str, Any], state_of: Any) -> None:

@@ -24,6 +24,7 @@ from monai.utils import set_determinism
 from medbundles.checks import BundleError
 from medbundles.handlers import (
     BestWeights,
+    EarlyStop,
     ExponentialMovingAverage,
     ResumableCheckpoint,
     WeightsLoader,
@@ -357,3 +358,50 @@ def test_the_average_of_constant_weights_is_these_weights_and_lags_behind_a_jump
 if __name__ == "__main__":
     options = {key: int(value) for key, value in (word.split("=") for word in sys.argv[3:])}
     build(Path(sys.argv[1]), int(sys.argv[2]), resume=bool(options.pop("resume", 0)), **options).run()
+
+
+def test_training_ends_when_the_best_weights_are_old_and_goes_on_where_nothing_says_so(
+    tmp_path: Path,
+) -> None:
+    """Errors fall to epoch 3 and rise from then on; validation is every second epoch, the odd ones."""
+    for patience, last in ((2, 5), (3, 7), (None, 9)):
+        best, evaluator = BestWeights(Net(), tmp_path / "model.pt"), build(tmp_path, 1).best._engine
+        trainer = Engine(lambda engine, batch: None)
+
+        def validate(engine: Engine, evaluator: Engine = evaluator, best: BestWeights = best) -> None:
+            if engine.state.epoch % 2:
+                evaluator.state.epoch, evaluator.state.metrics["mae"] = (
+                    engine.state.epoch,
+                    abs(engine.state.epoch - 3) + 0.5,
+                )
+                best(evaluator)
+
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
+        EarlyStop(best, patience).attach(trainer)
+        trainer.run([0], max_epochs=9)
+        assert (trainer.state.epoch, best.best_epoch) == (last, 3)
+
+
+def test_what_is_trained_for_anew_gets_its_own_patience(tmp_path: Path) -> None:
+    best = BestWeights(Net(), tmp_path / "model.pt", anew=6)
+    best.best_metric, best.best_epoch = 0.1, 2
+    trainer = Engine(lambda engine, batch: setattr(best, "last_epoch", engine.state.epoch))
+    EarlyStop(best, 3).attach(trainer)
+    trainer.run([0], max_epochs=20)
+    assert trainer.state.epoch == 9
+
+
+def test_a_resumed_run_knows_how_old_its_best_weights_are(tmp_path: Path) -> None:
+    """Nothing is ever better than an impossible best of epoch 1, which only the checkpoint knows of."""
+    first = build(tmp_path, 2)
+    first.add_event_handler(
+        Events.EPOCH_COMPLETED(once=1),
+        lambda: first.best.load_state_dict({"best_metric": -1.0, "best_epoch": 1}),
+    )
+    first.run()
+    first.best.load_state_dict({"best_metric": -1.0, "best_epoch": 1})
+    second = build(tmp_path, 9, resume=True)
+    EarlyStop(second.best, 3).attach(second)
+    second.run()
+    assert second.best.best_metric == -1.0
+    assert second.state.epoch == 4

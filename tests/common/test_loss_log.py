@@ -11,7 +11,7 @@ import torch
 from ignite.engine import Engine, Events
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from medbundles.loss_log import LossLog
+from medbundles.loss_log import LossLog, numbers_of
 
 OUTPUTS = [{"loss": 1.0, "cycle": 10.0, "fake": torch.zeros(2)}, {"loss": 3.0}]
 
@@ -67,3 +67,10 @@ def test_a_resumed_run_replaces_the_points_of_the_epochs_it_repeats(tmp_path: Pa
         event.rename(event.with_name("events.out.tfevents.0.first"))
     run(LossLog(tmp_path, tag="ct"), epochs=4, outputs=[{"loss": 7.0}], first=2)
     assert curves(tmp_path)["ct/loss"] == {1: 2.0, 2: 2.0, 3: 7.0, 4: 7.0}
+
+
+def test_every_number_of_an_output_is_told_by_name() -> None:
+    cases = [{"image": torch.zeros(1, 2), "loss": torch.tensor(0.5)}, {"loss": torch.tensor(9.0)}]
+    assert numbers_of(cases) == {"train_loss": 0.5}
+    assert numbers_of(OUTPUTS[0]) == {"train_loss": 1.0, "cycle": 10.0}
+    assert numbers_of([]) is numbers_of({"fake": torch.zeros(2)}) is numbers_of(3.0) is None

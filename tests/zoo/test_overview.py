@@ -1,14 +1,19 @@
 """The table of bundles in README.md."""
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from medbundles.evaluation import summarise
+from medbundles.zoo.find import bundle_folders
 from medbundles.zoo.overview import BEGIN, END, main, updated
 
 METADATA = {
     "task": "t",
+    "eval_metrics": {"disc_dice_mean": 0.951},
     "network_data_format": {"outputs": {"pred": {"channel_def": {"0": "background", "1": "disc"}}}},
     "medbundles": {
         "title": "Discs in noise",
@@ -32,7 +37,7 @@ def test_table_has_a_row_per_bundle_with_link_title_input_and_labels(bundle: Pat
     assert row.startswith(
         "| [disc_us_segmentation](bundles/disc_us_segmentation/docs/README.md) | Discs in noise |"
     )
-    assert row.endswith("| disc |")
+    assert row.endswith("| disc | disc dice mean 0.951 |")
     assert text.startswith("before\n")
     assert text.endswith(f"{END}\nafter\n")
     assert "old" not in text
@@ -59,3 +64,31 @@ def test_check_fails_until_the_table_is_written(tmp_path: Path) -> None:
 def test_readme_of_this_project_is_up_to_date() -> None:
     root = Path(__file__).resolve().parents[2]
     assert main(["--check", str(root / "README.md")]) == 0
+
+
+def test_a_figure_that_is_not_the_measured_one_fails(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    text = (root / "README.md").read_text(encoding="utf-8")
+    (figure,) = re.findall(r"abdomen dice mean (0\.\d+)", text)
+    path = tmp_path / "README.md"
+    path.write_text(text.replace(f"abdomen dice mean {figure}", "abdomen dice mean 0.999"), encoding="utf-8")
+    assert main(["--check", str(path)]) == 1
+    assert main([str(path)]) == 0
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_figures_are_those_of_the_rows_that_were_measured() -> None:
+    """From evaluation.csv to evaluation.json, whose figures the metadata and this table quote."""
+    checked = 0
+    for folder in bundle_folders():
+        rows, kept = folder / "docs" / "evaluation.csv", folder / "docs" / "evaluation.json"
+        if not rows.is_file():
+            continue
+        with open(rows, newline="", encoding="utf-8") as file:
+            summary = summarise(list(csv.DictReader(file)))
+        groups = json.loads(kept.read_text(encoding="utf-8"))["groups"]
+        for group, scores in summary.items():
+            for score, figures in scores.items():
+                assert groups[group][score] == pytest.approx(figures, rel=1e-6), (folder.name, group, score)
+                checked += 1
+    assert checked > 20

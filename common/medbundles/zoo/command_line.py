@@ -133,7 +133,7 @@ def _call(name: str, function: Callable[..., Any], words: list[str]) -> int:
             for before, word in zip(["", *words], words, strict=False)
         ]
     words = [_as_python(word, parameters) for word in words]
-    _refuse_misfit(name, function, words)
+    refuse_misfit(name, function, words)
     status: list[Any] = []
 
     def bound(*args: Any, **options: Any) -> None:
@@ -173,7 +173,7 @@ def _as_python(word: str, parameters: Mapping[str, inspect.Parameter]) -> str:
     return f"--{key}{equals}{value}" if name.startswith("--") and key in parameters else word
 
 
-def _refuse_misfit(name: str, function: Callable[..., Any], words: Sequence[str]) -> None:
+def refuse_misfit(name: str, function: Callable[..., Any], words: Sequence[str]) -> None:
     """Refuses what fire would notice only after the command has run, or not at all.
 
     Raises:

@@ -40,6 +40,7 @@ class Exported:
         difference: the largest, as a share of the largest value.
         sha256: of the file.
         reason: why there is no file, or why it takes one size only.
+        int8: for a network in int8, how it was judged, see `medbundles.zoo.export_int8`.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Exported:
     difference: float | None = None
     sha256: str = ""
     reason: str = ""
+    int8: Mapping[str, Any] | None = None
 
     def line(self) -> str:
         """What to tell a user."""
@@ -60,12 +62,26 @@ class Exported:
         sizes = "images of any size" if self.size == "any" else f"images of {_by(self.size)} only"
         if self.size == "any" and max(self.multiples) > 1:
             sizes = f"images whose sides are multiples of {_by(self.multiples)}, from {LEAST} times that"
-        compared = f"differs by {self.difference:.1e} at most from the original on {len(self.shapes)} shapes"
+        compared = (
+            f"differs by {self.difference or 0:.1e} at most from the original on {len(self.shapes)} shapes"
+        )
+        if self.int8:
+            scores = (
+                f"{row['score']} {row['int8']:.4f}, in float32 {row['float32']:.4f}"
+                for row in self.int8["scores"]
+            )
+            compared = "; ".join(scores)
         return f"{self.name}: {self.file} ({self.how}), {sizes}; {compared}"
 
 
-def export(folder: Path, to: str, output: Path) -> tuple[Path, list[Exported]]:
+def export(folder: Path, to: str, output: Path, *, int8: bool = False) -> tuple[Path, list[Exported]]:
     """Writes `<bundle>_<format>/` with a file for each network and `export.json`, which tells of all of them.
+
+    Args:
+        folder: the bundle.
+        to: the format.
+        output: where the folder goes.
+        int8: quantise, into `<bundle>_<format>_int8/`, see `medbundles.zoo.export_int8`.
 
     Returns:
         The folder, and what became of each network.
@@ -79,18 +95,23 @@ def export(folder: Path, to: str, output: Path) -> tuple[Path, list[Exported]]:
         near = get_close_matches(to, FORMATS, n=1, cutoff=0.4)
         hint = f": did you mean {near[0]}?" if near else ""
         raise OverrideError(f"no format '{to}'{hint}", expected=", ".join(FORMATS), source="option --to")
+    if int8 and to != "onnx":
+        raise OverrideError(f"int8 in the format {to}", expected="--to onnx", source="option --int8")
     metadata = read_metadata(folder)
-    path = output / f"{folder.name}_{to}"
+    written_as = f"{to}_int8" if int8 else to
+    path = output / f"{folder.name}_{written_as}"
     if path.exists() and not (path / RECORD).is_file():
         advice = "choose another output folder"
         raise BundleError("the folder is there already, and is no export", source=path, advice=advice)
     with atomic_folder(path) as place:
-        results = [_one(item, folder, metadata, FORMATS[to], place) for item in exportables(folder)]
+        results = _all(folder, to, metadata, place, int8=int8)
         if not any(result.file for result in results):
-            found = f"no network of {folder.name} can be written as {to}: {results[0].reason}"
-            raise ExportError(found, expected="one of " + ", ".join(FORMATS), source=folder)
+            reason = next((result.reason for result in results if result.inputs), results[0].reason)
+            found = f"no network of {folder.name} can be written as {to}: {reason}"
+            expected = "one of " + ", ".join(FORMATS) if not int8 else "scores that stay within the tolerance"
+            raise ExportError(found, expected=expected, source=folder)
         record = {
-            **{"bundle": folder.name, "version": metadata["version"], "format": to},
+            **{"bundle": folder.name, "version": metadata["version"], "format": written_as},
             **{"medbundles": __version__, "torch": torch.__version__, "output": OUTPUT},
             "networks": [asdict(result) for result in results],
         }
@@ -98,7 +119,16 @@ def export(folder: Path, to: str, output: Path) -> tuple[Path, list[Exported]]:
     return path, results
 
 
-def _one(item: Exportable, folder: Path, metadata: Mapping[str, Any], form: Format, place: Path) -> Exported:
+def _all(folder: Path, to: str, metadata: Mapping[str, Any], place: Path, *, int8: bool) -> list[Exported]:
+    items = list(exportables(folder))
+    if not int8:
+        return [one(item, folder, metadata, FORMATS[to], place) for item in items]
+    from medbundles.zoo.export_int8 import export_int8
+
+    return export_int8(folder, items, metadata, place)
+
+
+def one(item: Exportable, folder: Path, metadata: Mapping[str, Any], form: Format, place: Path) -> Exported:
     """Writes a network for images of any size or, where that fails, of the size that is described."""
     if item.network is None:
         return Exported(item.name, reason=item.reason)
@@ -115,7 +145,7 @@ def _one(item: Exportable, folder: Path, metadata: Mapping[str, Any], form: Form
             raise
         except Exception as error:  # exporters raise whatever they like; the reason goes into the record
             path.unlink(missing_ok=True)
-            reasons.append(_reason(error))
+            reasons.append(reason_of(error))
             continue
         return Exported(
             item.name,
@@ -155,7 +185,8 @@ def _compared(
     return shapes, worst
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in one line."""
     text = error.found if isinstance(error, InputError) else f"{type(error).__name__}: {one_line(error)}"
     return text[:300]
 

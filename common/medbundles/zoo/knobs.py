@@ -35,6 +35,7 @@ MEANINGS = {
     "num_workers": "processes that read and augment; 0 for none",
     "cache_rate": "share of the training cases kept in memory, 0 to 1",
     "initial_weights": "weights file to start from, for fine-tuning; null starts from random weights",
+    "patience": "epochs without better weights after which training ends; not set: it goes on to the last",
     "resume": "continue the run whose checkpoint is in output_dir",
     "weights": "weights file: training writes the best to it",
     "metadata": "the bundle's metadata, against which inputs are checked",

@@ -20,13 +20,16 @@ END = "<!-- end of bundles -->"
 
 def table(folders: Sequence[Path]) -> Iterator[str]:
     """Yields the lines of the table, one row per bundle."""
-    yield "| bundle | what it does | input | labels |"
-    yield "| --- | --- | --- | --- |"
+    yield "| bundle | what it does | input | labels | measured |"
+    yield "| --- | --- | --- | --- | --- |"
     for folder in folders:
         metadata = read_metadata(folder)
         block = metadata.get("medbundles", {})
         labels = ", ".join(label_names(metadata).values()) or metadata.get("pred_classes", "")
-        cells = (block.get("title", metadata.get("task", "")), describe_input(block.get("input", {})), labels)
+        figures = metadata.get("eval_metrics", {}).items()
+        measured = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in figures)
+        title, given = block.get("title", metadata.get("task", "")), describe_input(block.get("input", {}))
+        cells = (title, given, labels, measured)
         link = f"[{folder.name}](bundles/{folder.name}/docs/README.md)"
         yield f"| {link} | " + " | ".join(str(cell) for cell in cells) + " |"
 

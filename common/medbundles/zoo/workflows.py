@@ -83,6 +83,7 @@ def open_workflow(
     overrides: Mapping[str, Any] | None = None,
     *,
     logging_file: bool = True,
+    tracked: Mapping[str, Any] | None = None,
 ) -> ConfigWorkflow:
     """MONAI's workflow of a bundle, not yet initialized.
 
@@ -90,6 +91,7 @@ def open_workflow(
         names: the config and its overlays.
         overrides: values by id, which must exist in the config.
         logging_file: whether to set up logging as the bundle's logging.conf says.
+        tracked: MONAI's `tracking`, a file of settings, and values for what these settings add to a config.
 
     Raises:
         OverrideError: an id does not exist, or a value is of the wrong type.
@@ -107,7 +109,7 @@ def open_workflow(
             config_file=files,
             workflow_type="infer" if tuple(names) == INFERENCE else "train",
             logging_file=None if logging_file else False,
-            **{"bundle_root": str(folder), **overrides},
+            **{"bundle_root": str(folder), **overrides, **(tracked or {})},
         )
 
 
@@ -117,9 +119,10 @@ def run_workflow(
     overrides: Mapping[str, Any] | None = None,
     *,
     logging_file: bool = True,
+    tracked: Mapping[str, Any] | None = None,
 ) -> ConfigWorkflow:
     """Runs a workflow to its end and returns it."""
-    workflow = open_workflow(folder, names, overrides, logging_file=logging_file)
+    workflow = open_workflow(folder, names, overrides, logging_file=logging_file, tracked=tracked)
     workflow.initialize()
     workflow.run()
     workflow.finalize()
