@@ -84,7 +84,7 @@ def _options_of(argv: Sequence[str]) -> dict[str, tuple[str, str]] | None:
     tokens = list(argv[2:])
     tokens = tokens[: tokens.index("--")] if "--" in tokens else tokens
     options: dict[str, tuple[str, str]] = {}
-    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+    for token, following in zip(tokens, [*tokens[1:], None], strict=False):  # of no tokens, none follow
         if not _is_flag(token):
             continue
         name, equals, text = token.lstrip("-").partition("=")

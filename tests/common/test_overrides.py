@@ -221,3 +221,8 @@ def test_other_programs_are_left_alone(monkeypatch: pytest.MonkeyPatch, argv: li
     begin()
     assert check_overrides() == {}
     assert sys.excepthook is hook
+
+
+@pytest.mark.parametrize("words", [[], ["--"]])
+def test_a_command_line_without_options_has_nothing_to_check(words: list[str]) -> None:
+    assert check_overrides(argv=[str(Path("monai", "bundle", "__main__.py")), "run", *words]) == {}
