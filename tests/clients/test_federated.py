@@ -108,7 +108,7 @@ def trained_alone(folder: Path, output: Path) -> Path:
 
 def holds(folder: Path, words: Sequence[str]) -> list[str]:
     """The files whose bytes hold one of the words, but the settings that each site has of its own."""
-    files = [path for path in folder.rglob("*") if path.is_file() and "local" not in path.parts]
+    files = [p for p in folder.rglob("*") if p.is_file() and "local" not in p.relative_to(folder).parts]
     assert files
     return [str(path) for path in files if any(word.encode() in path.read_bytes() for word in words)]
 
