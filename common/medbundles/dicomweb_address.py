@@ -11,7 +11,8 @@ from medbundles.errors import AddressError
 
 TOKEN, PASSWORD = "MEDBUNDLES_DICOMWEB_TOKEN", "MEDBUNDLES_DICOMWEB_PASSWORD"
 PLAIN, SECURE = "dicomweb", "dicomwebs"
-FORM = f"{PLAIN}[s]://[USER@]HOST[:PORT]/PATH/studies/UID[/series/NUMBER or UID]"
+SERVICE_FORM = f"{PLAIN}[s]://[USER@]HOST[:PORT]/PATH"
+FORM = f"{SERVICE_FORM}/studies/UID[/series/NUMBER or UID]"
 UID = re.compile(r"\d+(\.\d+)*")
 LONGEST_UID = 64
 HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
@@ -26,7 +27,7 @@ class Address:
         secure: https, not http.
         host: its name or IP address, with the port if one was given.
         root: the path of the DICOMweb service, without a slash at its end.
-        study: StudyInstanceUID.
+        study: StudyInstanceUID; empty for the archive as a whole.
         series: SeriesNumber, SeriesInstanceUID or the end of it; empty for the study.
         user: who logs in with a password.
     """
@@ -46,7 +47,8 @@ class Address:
     @property
     def study_address(self) -> str:
         """The address of the study, without the user's name."""
-        return f"{SECURE if self.secure else PLAIN}://{self.host}{self.root}/studies/{self.study}"
+        place = f"{SECURE if self.secure else PLAIN}://{self.host}{self.root}"
+        return f"{place}/studies/{self.study}" if self.study else place
 
     def __str__(self) -> str:
         """The address, without the user's name."""
@@ -77,18 +79,42 @@ def parse(text: str, *, plain_http: bool = False) -> Address:
     Raises:
         AddressError: it is not of the form, has a password in it, or is another machine's over plain http.
     """
+    parts = _split(text, FORM)
+    root, study, series = _resources(parts.path, text)
+    return _safe(Address(*_place(parts), root, study, series, unquote(parts.username or "")), plain_http)
+
+
+def parse_service(text: str, *, plain_http: bool = False) -> Address:
+    """Returns the address of an archive as a whole, `dicomweb[s]://[USER@]HOST[:PORT]/PATH`, without a study.
+
+    Raises:
+        AddressError: as for `parse`; or it names a study.
+    """
+    parts = _split(text, SERVICE_FORM)
+    root = parts.path.rstrip("/")
+    if not PATH.fullmatch(root) or {"..", "studies"} & {*root.split("/")}:
+        raise _misformed(text, form=SERVICE_FORM)
+    return _safe(Address(*_place(parts), root, "", "", unquote(parts.username or "")), plain_http)
+
+
+def _split(text: str, form: str) -> SplitResult:
     try:
         parts = urlsplit(text)
         host = HOST.fullmatch(parts.netloc.rpartition("@")[2].removesuffix(f":{parts.port}"))
     except ValueError:  # a port that is no number, brackets that do not fit
         host = None
     if host is None:
-        raise _misformed(text)
+        raise _misformed(text, form=form)
     _refuse_secrets(parts, text)
-    root, study, series = _resources(parts.path, text)
-    place = host[0] + (f":{parts.port}" if parts.port is not None else "")
-    user = unquote(parts.username or "")
-    address = Address(parts.scheme == SECURE, place, root, study, series, user)
+    return parts
+
+
+def _place(parts: SplitResult) -> tuple[bool, str]:
+    """Whether it is https, and the host with its port."""
+    return parts.scheme == SECURE, parts.netloc.rpartition("@")[2]
+
+
+def _safe(address: Address, plain_http: bool) -> Address:
     if not (address.secure or address.local or plain_http):
         raise AddressError(
             "an archive on another machine, without encryption",
@@ -120,10 +146,10 @@ def _refuse_secrets(parts: SplitResult, text: str) -> None:
         )
 
 
-def _misformed(text: str, found: str = "an address of another form") -> AddressError:
+def _misformed(text: str, found: str = "an address of another form", *, form: str = FORM) -> AddressError:
     return AddressError(
         found,
-        expected=FORM,
+        expected=form,
         source=_without_secrets(text),
         advice="PATH is where the DICOMweb service of the archive begins, dicom-web for Orthanc",
     )

@@ -56,7 +56,7 @@ def _credentials(address: Address) -> Callable[[requests.PreparedRequest], reque
     from requests.auth import HTTPBasicAuth
 
     if address.user:
-        return HTTPBasicAuth(address.user.encode(), _password(address).encode())
+        return HTTPBasicAuth(address.user.encode(), password_of(address).encode())
     token = os.environ.get(TOKEN, "").strip()
 
     def with_token(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -66,7 +66,12 @@ def _credentials(address: Address) -> Callable[[requests.PreparedRequest], reque
     return with_token if token else None
 
 
-def _password(address: Address) -> str:
+def password_of(address: Address) -> str:
+    """Returns the password of an address's user: from the environment, or asked for.
+
+    Raises:
+        ArchiveAccessError: there is none.
+    """
     if PASSWORD in os.environ:
         return os.environ[PASSWORD]
     if sys.stdin is not None and sys.stdin.isatty():

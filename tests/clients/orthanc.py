@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,6 +67,17 @@ class Orthanc:
         if error is not None:
             raise error
         return value
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """This thread, and all that it starts, are in the server's network until the block ends."""
+        outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        _enter(self._network)
+        try:
+            yield
+        finally:
+            _enter(outside)
+            os.close(outside)
 
     def get(self, path: str) -> Any:
         """Returns an answer of Orthanc's own interface."""

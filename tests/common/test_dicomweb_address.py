@@ -2,7 +2,7 @@
 
 import pytest
 
-from medbundles.dicomweb_address import is_address, parse
+from medbundles.dicomweb_address import is_address, parse, parse_service
 from medbundles.errors import AddressError
 
 STUDY = "1.2.840.113.7"
@@ -96,3 +96,32 @@ def test_images_do_not_leave_this_machine_unencrypted(host: str) -> None:
 )
 def test_this_machine_may_be_asked_unencrypted(host: str) -> None:
     assert parse(f"dicomweb://{host}/rs/studies/{STUDY}").local
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "user"),
+    [
+        ("dicomweb://127.0.0.1:8042/dicom-web", "http://127.0.0.1:8042/dicom-web", ""),
+        ("dicomweb://reader@localhost/dicom-web/", "http://localhost/dicom-web", "reader"),
+        ("dicomwebs://pacs.example.org", "https://pacs.example.org", ""),
+    ],
+)
+def test_an_archive_as_a_whole_has_an_address_without_a_study(text: str, url: str, user: str) -> None:
+    address = parse_service(text)
+    assert (address.url, address.user, address.study) == (url, user, "")
+    assert "studies" not in str(address) and (not user or user not in str(address))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"dicomweb://localhost/dicom-web/studies/{STUDY}", "HOST"),
+        ("dicomweb://localhost/../admin", "HOST"),
+        ("dicomweb://me:topsecret@localhost/rs", "MEDBUNDLES_DICOMWEB_PASSWORD"),
+        ("dicomweb://10.0.0.7:8042/dicom-web", "dicomwebs://"),
+    ],
+)
+def test_an_archive_that_is_not_addressed_safely_is_refused(text: str, said: str) -> None:
+    with pytest.raises(AddressError, match=said) as caught:
+        parse_service(text)
+    assert "topsecret" not in str(caught.value)

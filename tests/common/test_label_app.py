@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medbundles.errors import DatasetError, MissingInputError, OverrideError, PackageError
+from medbundles.errors import AddressError, DatasetError, MissingInputError, OverrideError, PackageError
 from medbundles.io import read_image, write_image
 from medbundles.label_app import serving
 from medbundles.label_app.answers import answer, labels_of, weights_override
 from medbundles.label_app.command import serve
-from medbundles.label_app.compatibility import own_origins, require
+from medbundles.label_app.compatibility import own_origins, require, settle
 from medbundles.label_app.labels import Saved, split_cases, training_cases
 from medbundles.label_app.options import chosen_options, shown_options
 from medbundles.label_app.pictured import case_of
@@ -175,3 +175,18 @@ def test_the_server_is_for_this_machine_alone_and_needs_a_folder(tmp_path: Path)
     assert own_origins(8731) == ["http://127.0.0.1:8731", "http://localhost:8731"]
     with pytest.raises(MissingInputError):
         serving.place_of(str(tmp_path / "nowhere"))
+
+
+def test_an_archive_is_served_by_its_web_address_and_its_images_lie_where_nobody_else_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert serving.place_of("dicomweb://reader@localhost:8042/dicom-web") == "http://localhost:8042/dicom-web"
+    with pytest.raises(AddressError, match="dicomwebs://"):
+        serving.place_of("dicomweb://reader@10.0.0.7/dicom-web")
+    known: dict[str, str] = {}
+    monkeypatch.setattr("os.environ", known)
+    settle(tmp_path / "home", ("reader", "a password"))
+    copies = Path(known["MONAI_LABEL_DICOMWEB_CACHE_PATH"])
+    assert copies.parent == tmp_path / "home" and copies.stat().st_mode & 0o077 == 0
+    login = known["MONAI_LABEL_DICOMWEB_USERNAME"], known["MONAI_LABEL_DICOMWEB_PASSWORD"]
+    assert login == ("reader", "a password")

@@ -13,6 +13,7 @@ from monailabel.tasks.activelearning.first import First
 from monailabel.tasks.activelearning.random import Random
 
 import medbundles
+from medbundles.label_app.archive import archive
 from medbundles.label_app.infer import BatchInfer, BundleInfer
 from medbundles.label_app.studies import StudiesDatastore
 from medbundles.label_app.train import BundleTraining
@@ -40,9 +41,9 @@ class LabelApp(MONAILabelApp):
         super().__init__(app_dir, studies, conf, "medbundles", DESCRIPTION, version=medbundles.__version__)
 
     def init_datastore(self) -> Any:
-        """The folder of images; a DICOMweb server as MONAI Label takes it."""
+        """The folder of images, or an archive."""
         if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
+            return archive(self.studies.strip().rstrip("/"))
         return StudiesDatastore(
             self.studies,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,

@@ -12,4 +12,8 @@ if not settings.MONAI_LABEL_CORS_ORIGINS:
 
 from monailabel.app import app  # noqa: E402
 
+from medbundles.label_app.viewer import OhifPage  # noqa: E402
+
+app.add_middleware(OhifPage)
+
 __all__ = ["app"]

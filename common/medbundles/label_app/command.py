@@ -22,11 +22,11 @@ def serve(
     """Runs a MONAI Label server with the bundles, for 3D Slicer, OHIF and programs.
 
     Args:
-        studies: the folder of the images, or the address of a DICOMweb server.
+        studies: the folder of the images, or an archive (PACS), dicomweb[s]://[USER@]HOST[:PORT]/PATH.
         host: the address to listen at; the default is reached from this machine alone.
         port: where to listen.
         bundles: names separated by commas; all if it is left out.
-        output: the server's own folder, for its log and the weights that it trains.
+        output: the server's own folder, for its log, images of an archive, and the weights that it trains.
     """
     from medbundles.label_app.serving import serve as run
     from medbundles.logs import show_log

@@ -41,15 +41,25 @@ def prepare() -> None:
     sys.modules.setdefault(MOVED, pydicom.uid)
 
 
-def settle(home: Path) -> None:
-    """Sets the environment of a server that fetches nothing and keeps to its folder; what is set stays."""
+def settle(home: Path, login: tuple[str, str] | None = None) -> None:
+    """Sets the environment of a server that fetches nothing and keeps to its folder; what is set stays.
+
+    Args:
+        home: the server's folder. Copies of images from an archive lie in it, readable by its owner alone.
+        login: user and password of the archive; they replace what is set.
+    """
+    copies = home / "archive"
+    copies.mkdir(mode=0o700, parents=True, exist_ok=True)
     defaults = {
         "MONAI_LABEL_SESSION_PATH": str(home / "sessions"),
+        "MONAI_LABEL_DICOMWEB_CACHE_PATH": str(copies),
         "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": "{}",
         "MONAI_ZOO_SOURCE": "local",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    if login:
+        os.environ["MONAI_LABEL_DICOMWEB_USERNAME"], os.environ["MONAI_LABEL_DICOMWEB_PASSWORD"] = login
 
 
 def own_origins(port: int) -> list[str]:

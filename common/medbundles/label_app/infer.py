@@ -16,6 +16,7 @@ from monailabel.utils.others.generic import name_to_device
 from medbundles.checks import allowed_dims
 from medbundles.errors import root_input_error
 from medbundles.label_app.answers import answer, labels_of
+from medbundles.label_app.archive import as_scanned
 from medbundles.label_app.options import chosen_options, shown_options
 from medbundles.metadata import bundle_info
 
@@ -70,7 +71,7 @@ class BundleInfer(InferTask):
         try:
             found = answer(
                 self.folder,
-                request["image"],
+                as_scanned(request["image"]),
                 extension=request.get("result_extension"),
                 weights=self.trained if self.trained.is_file() else None,
                 options=options,
@@ -78,6 +79,7 @@ class BundleInfer(InferTask):
         except Exception as error:
             if (known := root_input_error(error)) is None:
                 raise
+            logger.warning("%s: %s", self.folder.name, known)  # OHIF shows the log, and not the answer
             raise HTTPException(CANNOT_BE_USED, detail=str(known)) from error
         for warning in found.case["warnings"]:
             logger.warning("%s: %s", found.case["input"], warning)

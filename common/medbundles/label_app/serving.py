@@ -6,6 +6,8 @@ import logging
 import shutil
 from pathlib import Path
 
+from medbundles.dicomweb_address import PLAIN, is_address, parse_service
+from medbundles.dicomweb_session import password_of
 from medbundles.errors import MissingInputError
 from medbundles.label_app import compatibility
 from medbundles.logs import say
@@ -24,18 +26,20 @@ def serve(studies: str, *, host: str, port: int, bundles: str, home: Path) -> No
         host: the address to listen at.
         port: where it listens.
         bundles: names separated by commas; empty for all.
-        home: the server's own folder: log, sessions, and the weights that it trains.
+        home: the server's own folder: log, sessions, images of an archive, and the weights that it trains.
 
     Raises:
         PackageError: MONAI Label is not installed.
         MissingInputError: there is no such folder of images.
+        AddressError: the address of the archive is of no known form, or not safe.
+        ArchiveAccessError: its user has no password.
         BundleError: there is no such bundle.
     """
     compatibility.prepare()
     for name in filter(None, (part.strip() for part in bundles.split(","))):
         find_bundle(name)
     arguments = _arguments(place_of(studies), host, port, bundles, _home(home))
-    compatibility.settle(home)
+    compatibility.settle(home, _login(studies))
     _say_where(host, port)
     from monailabel.main import Main
 
@@ -44,21 +48,31 @@ def serve(studies: str, *, host: str, port: int, bundles: str, home: Path) -> No
 
 
 def place_of(studies: str) -> str:
-    """Returns the full path of the images; addresses stay as they are.
+    """Returns the full path of the images, or where the archive's service is; web addresses stay as they are.
 
     Raises:
         MissingInputError: there is no such folder.
+        AddressError: the address of the archive is of no known form, or not safe.
     """
+    if is_address(studies):
+        return parse_service(studies).url
     if studies.startswith(("http://", "https://")):
         return studies
     if not Path(studies).is_dir():
         raise MissingInputError(
             "no such folder",
-            expected="the folder of the images, or the address of a DICOMweb server",
+            expected=f"the folder of the images, or an archive as {PLAIN}://HOST/PATH",
             source=studies,
             advice="make the folder, or correct its name",
         )
     return str(Path(studies).resolve())
+
+
+def _login(studies: str) -> tuple[str, str] | None:
+    """The user that the archive's address names, and the password."""
+    if not is_address(studies) or not (address := parse_service(studies)).user:
+        return None
+    return address.user, password_of(address)
 
 
 def _home(home: Path) -> Path:
