@@ -42,7 +42,9 @@ def run(commands: Commands, argv: list[str]) -> int:
         sys.stderr.write("stopped\n")
         return 130
     except Exception as error:  # the last handler: our own errors in short, all others as they are
-        known = root_input_error(error)
+        from medbundles.memory import out_of_memory
+
+        known = root_input_error(error) or out_of_memory(error)
         if known is None or debug:
             raise
         sys.stdout.flush()
