@@ -65,8 +65,7 @@ def test_an_interrupted_run_leaves_no_entry_of_the_one_before_to_its_own_files(t
     write_disc(file.with_name("b.png"))
     build(file.parent, out, level=0.4).run()
     evaluator = build(file.parent, out, level=0.6)
-    transforms = evaluator.postprocessing.transforms
-    transforms.append(_Stop(out / "a_preview.png"))
+    evaluator.postprocessing.transforms += (_Stop(out / "a_preview.png"),)
     with pytest.raises(KeyboardInterrupt):
         evaluator.run()
     assert sorted(report(out)) == ["b.png"]
