@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,10 @@ def spawn(target: Any, *arguments: Any) -> BaseProcess:
     """Starts a function of this folder in a process that has the imports already done."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    here = str(Path(__file__).parent)
-    if here not in os.environ.get("PYTHONPATH", "").split(os.pathsep):  # for the process with the imports
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [before])])
+    forkserver.ensure_running()  # the process with the imports finds this folder, others need not
+    os.environ["PYTHONPATH"] = before
     process = context.Process(target=target, args=arguments)
     process.start()
     return process

@@ -99,13 +99,11 @@ def verdict(samples: Sequence[Sample]) -> str:
     """What came out for a subject, as a line."""
     first, last = samples[0], samples[-1]
     warm = samples[int(WARM_UP * len(samples))]
-    memory = (
-        f"memory {first.memory_mb:.0f} MB after the first case, {warm.memory_mb:.0f} MB after the warm-up"
-    )
+    memory = f"{first.memory_mb:.0f} MB after the first case, {warm.memory_mb:.0f} MB after the warm-up"
+    slope = f"{growth(samples):+.2f} MB per 100 cases over the last {1 - WARM_UP:.0%}"
     return (
-        f"{first.subject}: {len(samples)} cases in one process, {growth(samples):+.2f} MB per 100 cases over the"
-        f" last {1 - WARM_UP:.0%}; {memory}, {last.memory_mb:.0f} MB at the end; open files {first.files} to"
-        f" {last.files}, threads {first.threads} to {last.threads}"
+        f"{first.subject}: {len(samples)} cases in one process, {slope}; {memory}, {last.memory_mb:.0f} MB at "
+        f"the end; open files {first.files} to {last.files}, threads {first.threads} to {last.threads}"
     )
 
 
