@@ -102,8 +102,8 @@ def verdict(samples: Sequence[Sample]) -> str:
     memory = f"{first.memory_mb:.0f} MB after the first case, {warm.memory_mb:.0f} MB after the warm-up"
     slope = f"{growth(samples):+.2f} MB per 100 cases over the last {1 - WARM_UP:.0%}"
     return (
-        f"{first.subject}: {len(samples)} cases in one process, {slope}; {memory}, {last.memory_mb:.0f} MB at "
-        f"the end; open files {first.files} to {last.files}, threads {first.threads} to {last.threads}"
+        f"{first.subject}: {len(samples)} cases in one process, {slope}; {memory}, {last.memory_mb:.0f} MB "
+        f"at the end; open files {first.files} to {last.files}, threads {first.threads} to {last.threads}"
     )
 
 

@@ -73,7 +73,7 @@ def _files(image: Any, output_dir: Path | None) -> Iterator[tuple[str, int, int]
             facts = file.stat()
         except OSError:  # it went while we looked
             continue
-        yield str(file), facts.st_size, facts.st_mtime_ns
+        yield file.relative_to(path.parent).as_posix(), facts.st_size, facts.st_mtime_ns
 
 
 def _parts(path: Path, output_dir: Path | None) -> Iterator[Path]:

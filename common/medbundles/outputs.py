@@ -36,6 +36,17 @@ def writing(path: str | Path) -> Iterator[None]:
         raise problem from error
 
 
+def disk_problem(error: BaseException | None) -> OutputError | None:
+    """What an error that nobody expected says about a full or protected disk; None if it does not."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return _full(error.filename)
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return _refused(error, error.filename)
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def make_folder(path: str | Path) -> None:
     """Makes a folder for results, and those that it lies in.
 
@@ -72,6 +83,7 @@ def claim(folder: str | Path, *, shared: bool = False) -> None:
         _claimed[key] = handle
     except BlockingIOError as error:
         os.close(handle)
+        _claimed.pop(key, None)
         raise BusyOutputError(
             "another process writes into this folder",
             expected="one process for a folder of results, or those of one torchrun",
@@ -89,6 +101,9 @@ def give_up(folder: str | Path) -> None:
         facts = os.stat(folder)
         handle = _claimed.pop((facts.st_dev, facts.st_ino), None)
         if handle is not None:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_UN)  # worker processes may still have a copy of it
             os.close(handle)
 
 
@@ -104,12 +119,7 @@ def _problem(error: BaseException, folder: Path) -> OutputError | None:
         if isinstance(cause, OSError) and cause.errno in FULL:
             return _full(folder)
         if isinstance(cause, OSError) and cause.errno in REFUSED and _is_of(cause, folder):
-            return OutputError(
-                f"no file can be written here: {os.strerror(cause.errno or 0)}",
-                expected="a folder that may be written to",
-                source=folder,
-                advice="name another folder for the results, or ask for permission to write to this one",
-            )
+            return _refused(cause, folder)
         cause = cause.__cause__ or cause.__context__
     return _full(folder) if not isinstance(error, OSError) and _no_room(folder) else None
 
@@ -129,10 +139,19 @@ def _no_room(folder: Path) -> bool:
         return False
 
 
-def _full(folder: Path) -> OutputError:
+def _refused(error: OSError, place: str | Path | None) -> OutputError:
+    return OutputError(
+        f"no access: {os.strerror(error.errno or 0)}",
+        expected="inputs that may be read, and a folder for results that may be written to",
+        source=place,
+        advice="name another folder, or ask for permission",
+    )
+
+
+def _full(place: str | Path | None) -> OutputError:
     return OutputError(
         "the disk is full, or the quota used up",
         expected="room for the results",
-        source=folder,
+        source=place,
         advice="make room, and give the same command again: what is done is not repeated",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import resource
 import signal
@@ -20,6 +21,7 @@ from medbundles.errors import BusyOutputError, InputError, OutputError
 from medbundles.io import atomic_folder, atomic_path, read_image, write_image
 from medbundles.memory import out_of_memory
 from medbundles.outputs import claim, give_up, make_folder
+from medbundles.problems import without_traces
 from medbundles.weights import write_tensors
 from medbundles.zoo.command_line import run
 
@@ -158,6 +160,39 @@ def test_too_little_memory_is_told_in_words(capsys: pytest.CaptureFixture) -> No
     assert len(shown.splitlines()) <= 6
     assert out_of_memory(ValueError("something else")) is None
     assert isinstance(out_of_memory(MemoryError()), InputError)
+
+
+def test_known_problems_are_logged_without_their_trace(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def log(error: Exception) -> bool:
+        handler = logging.FileHandler(tmp_path / "log.txt")
+        logging.root.addHandler(handler)
+        try:
+            without_traces()
+            raise error
+        except (OSError, ValueError):
+            logging.getLogger("a_handler").exception("Exception: %s", error)
+        finally:
+            logging.root.removeHandler(handler)
+            handler.close()
+        return "Traceback" in (tmp_path / "log.txt").read_text()
+
+    assert not log(OSError(errno.ENOSPC, "No space left on device"))
+    assert not log(OutputError("full"))
+    assert log(ValueError("a mistake of ours"))
+
+
+def test_a_full_disk_is_told_in_words_wherever_it_is_noticed(capsys: pytest.CaptureFixture) -> None:
+    def events() -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", "runs/events")
+        except OSError as error:
+            raise RuntimeError("a handler cannot be made") from error
+
+    assert run({"events": events}, ["events"]) == 1
+    shown = capsys.readouterr().err
+    assert "the disk is full" in shown and "file: runs/events" in shown and "Traceback" not in shown
 
 
 def test_the_report_of_a_folder_is_never_two_processes_work(tmp_path: Path) -> None:

@@ -119,7 +119,10 @@ def run_workflow(
     logging_file: bool = True,
 ) -> ConfigWorkflow:
     """Runs a workflow to its end and returns it."""
+    from medbundles.problems import without_traces
+
     workflow = open_workflow(folder, names, overrides, logging_file=logging_file)
+    without_traces()
     workflow.initialize()
     workflow.run()
     workflow.finalize()
