@@ -47,7 +47,7 @@ def faults(
     def at(name: str) -> Bench:
         if name not in benches:
             benches[name] = bench(known[name], place)
-            logger.info("%s: %.1f s undisturbed", name, benches[name].seconds)
+            logger.info("%s: %.1f s of processor time undisturbed", name, benches[name].seconds)
         return benches[name]
 
     wanted = [word.strip() for word in str(only).split(";") if word.strip()]

@@ -18,6 +18,7 @@ from medbundles.reports import COLUMNS, CSV_NAME, JSON_NAME
 PAGE, EVENTS = "index.html", "events"
 NOT_COMPARED = {JSON_NAME, CSV_NAME, PAGE}  # they hold times
 PREVIOUS = "checkpoint_previous.pt"
+PNG_END = b"IEND\xaeB`\x82"
 
 
 @dataclass
@@ -109,6 +110,8 @@ def digest(path: Path) -> str:
     elif name.endswith((".png", ".mha", ".nrrd", ".nii")):
         if name.endswith(".png"):
             Image.open(path).load()
+            if not path.read_bytes().endswith(PNG_END):  # which the reader does not ask for
+                raise ValueError("a picture that ends too early")
         else:
             io.read_image(path)
         sha.update(path.read_bytes())

@@ -6,6 +6,7 @@ second and not ten.
 
 import ctypes
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -13,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
@@ -75,6 +76,28 @@ def run_mounted(words: Sequence[str], out: Path, seen: Path, options: tuple[str,
     process = spawn(_run_mounted, list(words), str(out), str(seen), options)
     process.join()
     return json.loads((seen / "statuses.json").read_text())
+
+
+def watch(pid: int, alive: Callable[[], bool], most: float = math.inf) -> float:
+    """Waits for the end of a process, and kills it once it has worked for `most` seconds.
+
+    Its own processor time is what counts: other work on the machine would shift moments on the clock.
+
+    Returns:
+        the seconds that it had worked when it was last seen.
+    """
+    worked = 0.0
+    while alive():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            return worked
+        worked = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        if worked >= most:
+            os.kill(pid, signal.SIGKILL)
+            return worked
+        time.sleep(0.005)
+    return worked
 
 
 def wait_until_stopped(process: BaseProcess) -> bool:

@@ -67,7 +67,7 @@ class Bench:
     Attributes:
         reference: of its own options, and of the other ones as far as cases go.
         other: files of the other ones.
-        seconds: that an undisturbed run takes.
+        seconds: of processor time that an undisturbed run takes.
         earlier: folder with the results of the other options.
     """
 
@@ -102,9 +102,7 @@ def bench(subject: Subject, work: Path) -> Bench:
     place.mkdir(parents=True)
     own, other, seconds = place / "own", place / "other", 0.0
     for out in (place / "first", own):
-        started = time.monotonic()
-        _must(subject.words(out), place / "log.txt")
-        seconds = time.monotonic() - started  # of the second run: the first one may have to read from a disk
+        seconds = _must(subject.words(out), place / "log.txt")
     if contents(own) != contents(place / "first"):
         raise RuntimeError(f"two undisturbed runs of {subject.name} differ: nothing can be compared")
     if subject.other:
@@ -128,14 +126,13 @@ def at_random(item: Bench, count: int, rng: np.random.Generator, *, over: bool =
     for number, moment in enumerate(moments):
         item.fresh(item.earlier if over else None)
 
-        def kill(process: Any, moment: float = moment) -> bool:
-            process.join(moment)
-            if process.is_alive():
-                process.kill()
+        def kill(moment: float = moment) -> bool:
+            process = jobs.start(item.subject.words(item.out), item.log)
+            jobs.watch(process.pid or 0, process.is_alive, moment)
             process.join()
             return process.exitcode == -9
 
-        trial(item, tally, lambda kill=kill: kill(jobs.start(item.subject.words(item.out), item.log)))
+        trial(item, tally, kill)
         _rerun(item, tally, back=over and number % 2 == 1)
     return tally
 
@@ -164,19 +161,15 @@ def from_command_line(item: Bench, count: int, rng: np.random.Generator) -> Tall
     """Kills the command as a user starts it: `medbundles predict`, or MONAI's own for a training."""
     name = "medbundles predict" if item.subject.command == "predict" else "python -m monai.bundle run"
     tally = Tally(item.subject.name, f"SIGKILL, any moment, {name}")
-    started = time.monotonic()
     item.fresh()
-    _spawn(item).wait()
-    seconds = time.monotonic() - started
+    process = _spawn(item)
+    seconds = jobs.watch(process.pid, lambda: process.poll() is None)
     for moment in (rng.permutation(count) + rng.random(count)) / count * seconds:
         item.fresh()
 
         def kill(moment: float = moment) -> bool:
             process = _spawn(item)
-            try:
-                process.wait(moment)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            jobs.watch(process.pid, lambda: process.poll() is None, moment)
             return process.wait() == -9
 
         trial(item, tally, kill)
@@ -235,6 +228,10 @@ def _spawn(item: Bench, *, again: bool = False) -> subprocess.Popen:
         return subprocess.Popen(words, stdout=log, stderr=log, env=os.environ | {"PYTHONUNBUFFERED": "1"})
 
 
-def _must(words: list[str], log: Path) -> None:
-    if jobs.run(words, log):
+def _must(words: list[str], log: Path) -> float:
+    process = jobs.start(words, log)
+    seconds = jobs.watch(process.pid or 0, process.is_alive)
+    process.join()
+    if process.exitcode:
         raise RuntimeError(f"an undisturbed run failed: {log.read_text(errors='replace')[-1500:]}")
+    return seconds
