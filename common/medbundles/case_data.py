@@ -11,13 +11,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import torch
 from monai.data import Dataset
 from torch.utils.data import DataLoader
 
 from medbundles import io
 from medbundles.checks import root_input_error
 from medbundles.dicom_results import check_format, known_format
+from medbundles.errors import ChangingInputError
+from medbundles.finished import state_of_input
+from medbundles.memory import out_of_memory
 from medbundles.pipeline import read_ahead
 from medbundles.profiling import Profile
 from medbundles.shards import rank_and_size, shared_out
@@ -29,7 +31,8 @@ class CaseDataset(Dataset):
     """Cases whose reading may fail: the failure becomes the item, so that the other cases go on.
 
     An item has, besides what the transform made, `input` (what the user named), `case` (a name for its
-    files, unique in this dataset) and `read_seconds`; a failed one has `failure`, in words.
+    files, unique in this dataset), `read_seconds` and `state`, of its files; a failed one has `failure`, in
+    words.
 
     Args:
         data: dictionaries with at least `image`.
@@ -50,6 +53,7 @@ class CaseDataset(Dataset):
         self.shard = bool(shard) and rank_and_size()[1] > 1
         self.all_inputs = [input_name(case) for case in data]  # the other processes' among them
         self.output_format = known_format(output_format)
+        self.output_dir: Path | None = None  # what lies there is no input
         self.done: set[str] = set()  # inputs that are not to be read again
         self.profile = Profile()
         self._names = shared_out(case_names(self.all_inputs)) if self.shard else []
@@ -67,14 +71,21 @@ class CaseDataset(Dataset):
         item = {"input": source, "case": self.names[index]}
         if source in self.done:
             return item | {"done": True}
-        started = time.monotonic()
+        started, state = time.monotonic(), self.state(index)
         try:
             check_format(self.output_format, self.data[index]["image"])
             item = {**self.data[index], **item, "warnings": []}
             item = self.profile.run(self.transform, item, "read")
+            if self.state(index) != state:
+                raise _changed(source)
         except Exception as error:  # whatever is wrong with one case must not stop the others
-            item["failure"] = failure_text(error, source)
-        return {**item, "read_seconds": time.monotonic() - started}
+            changed = state is not None and self.state(index) not in (None, state)
+            item["failure"] = failure_text(_changed(source) if changed else error, source)
+        return {**item, "state": state, "read_seconds": time.monotonic() - started}
+
+    def state(self, index: int) -> str | None:
+        """What tells a case's files from other ones of the same names; None for an image in memory."""
+        return state_of_input(self.data[index]["image"], self.output_dir)
 
 
 class CaseLoader(DataLoader):
@@ -108,20 +119,13 @@ def input_name(case: Mapping[str, Any]) -> str:
     return str(image) if isinstance(image, str | os.PathLike) else "image in memory"
 
 
-def last_change(image: Any, output_dir: Path) -> float | None:
-    """Returns when a case's files were last written; None if there are none.
-
-    A folder stands for what is at and below it, but not for results that were written into it.
-    """
-    if isinstance(image, Mapping | list | tuple):
-        parts = image.values() if isinstance(image, Mapping) else image
-        times = [last_change(part, output_dir) for part in parts]
-        return max((moment for moment in times if moment is not None), default=None)
-    path = Path(image) if isinstance(image, str | os.PathLike) else None
-    if path is None or not path.exists():
-        return None
-    places = [path, *(path.rglob("*") if path.is_dir() else ())]
-    return max(p.stat().st_mtime for p in places if p == path or output_dir not in (p, *p.parents))
+def _changed(source: str) -> ChangingInputError:
+    return ChangingInputError(
+        "it was written to while it was read",
+        expected="a file or folder that is complete",
+        source=source,
+        advice="wait until it is there in full, and give the same command again",
+    )
 
 
 def case_names(sources: Sequence[str]) -> list[str]:
@@ -151,7 +155,7 @@ def _with_number(source: str, name: str, index: int) -> str:
 
 def failure_text(error: Exception, source: str) -> str:
     """Returns why a case failed, in at most six lines; a failure that is not the input's is also logged."""
-    known = root_input_error(error)
+    known = root_input_error(error) or out_of_memory(error, source)
     if known is not None:
         return str(known)
     logger.error("%s", source, exc_info=error)
@@ -159,8 +163,6 @@ def failure_text(error: Exception, source: str) -> str:
     while cause.__cause__ is not None:
         cause = cause.__cause__
     lines = [line for line in str(cause).splitlines() if line.strip()] or ["no message"]
-    if isinstance(cause, torch.OutOfMemoryError):
-        lines = [lines[0], "  what to do: use --device cpu, or close other programs that use the GPU"]
     return "\n".join([f"{type(cause).__name__}: {lines[0]}", *lines[1:5]])
 
 

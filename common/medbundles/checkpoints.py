@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 from torch.optim.lr_scheduler import LRScheduler
 
 from medbundles.checks import BundleError
+from medbundles.outputs import claim, give_up, make_folder
 from medbundles.reproducible import (
     epoch_seed,
     overlay_changed,
@@ -81,7 +82,15 @@ class ResumableCheckpoint:
         engine.add_event_handler(Events.COMPLETED, self.complete)
 
     def start(self, engine: Engine) -> None:
-        """Restores an earlier run, or sets its checkpoint aside."""
+        """Restores an earlier run, or sets its checkpoint aside.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+            BusyOutputError: another training writes into it.
+        """
+        if is_writer():
+            make_folder(self.path.parent)
+            claim(self.path.parent)
         if self.resume:
             self._restore(engine)
         elif self.path.exists() and is_writer() and not engine.state.epoch:  # else it is of this very run
@@ -114,6 +123,8 @@ class ResumableCheckpoint:
         """Saves the last epoch, unless that is done or the run was stopped in the middle of one."""
         if self._saved_epoch < engine.state.epoch == self._completed_epoch:
             self.save(engine)
+        if is_writer():
+            give_up(self.path.parent)
 
     def save(self, engine: Engine) -> None:
         """Writes the checkpoint whole or not at all; with several processes only the first one writes."""

@@ -20,18 +20,20 @@ from monai.engines import SupervisedEvaluator
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from medbundles.case_data import CaseDataset, CaseLoader, failure_text, input_name, last_change
+from medbundles.case_data import CaseDataset, CaseLoader, failure_text, input_name
 from medbundles.devices import choose_device, describe_device
 from medbundles.fingerprints import options_hash, weights_hash
+from medbundles.finished import RUN, fingerprints, stands, state_of_input
 from medbundles.inferers import AutocastInferer
 from medbundles.io import remove
 from medbundles.logs import ABOUT
 from medbundles.metadata import bundle_info
+from medbundles.outputs import claim, give_up, make_folder
 from medbundles.packed import warn_of_foreign_modules
 from medbundles.pipeline import Behind
 from medbundles.profiling import Profile
 from medbundles.reports import case_result, write_report
-from medbundles.shards import forget_shards, join, joined_report, own_folder, same_results, wait_for_all
+from medbundles.shards import forget_shards, join, joined_report, own_folder, wait_for_all
 
 __all__ = ["CaseDataset", "CaseEvaluator", "CaseLoader", "exit_status"]
 
@@ -43,8 +45,8 @@ FINDINGS = "findings"  # in the meta of an inferer's answer: per case, what else
 class CaseEvaluator(SupervisedEvaluator):
     """Runs a network over cases and writes report.json and report.csv, anew after each case.
 
-    A case that the folder's report lists as done is skipped, if its files are there, its input has not
-    changed since, and bundle version, weights and the options of all transforms are the same.
+    A case that the folder's report lists as done is skipped, if its files are there, and it was made from the
+    same input with the same bundle version, weights and options of all transforms.
 
     Args:
         device: a `torch.device` or a name, `auto` among them.
@@ -105,8 +107,21 @@ class CaseEvaluator(SupervisedEvaluator):
     def _count(self, status: str) -> int:
         return sum(case["status"] == status for case in self.cases)
 
+    def run(self, global_epoch: int = 1) -> None:
+        """Runs over all cases, with the folder of the results for itself.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+            BusyOutputError: another process writes into it.
+        """
+        make_folder(self.output_dir)
+        claim(self.output_dir, shared=getattr(self.data_loader.dataset, "shard", False))
+        try:
+            super().run(global_epoch)
+        finally:
+            give_up(self.output_dir)
+
     def _begin(self, engine: Engine) -> None:
-        self.output_dir.mkdir(parents=True, exist_ok=True)
         self.cases = []
         self._header = {
             **self.run_info,
@@ -121,9 +136,9 @@ class CaseEvaluator(SupervisedEvaluator):
         report = joined_report(self.output_dir)
         self._earlier = {case["input"]: case for case in report["cases"]}
         self._images = {input_name(case): case["image"] for case in dataset.data}
-        same = same_results(report, self._header)
-        finished = {name for name, case in self._earlier.items() if self._is_finished(case)}
-        dataset.done = finished if same and not self.overwrite else set()
+        dataset.output_dir = self.output_dir
+        earlier = {} if self.overwrite else self._earlier
+        dataset.done = {name for name, case in earlier.items() if self._is_same(case) and self._stands(case)}
         dataset.profile = self.profile
         # disable=None: silent unless the output is a terminal
         self._bar = tqdm(total=len(dataset), unit="case", disable=None if self.progress else True)
@@ -133,14 +148,12 @@ class CaseEvaluator(SupervisedEvaluator):
         reading = getattr(self.data_loader.dataset, "transform", None)
         return options_hash(reading, self.inferer, self.postprocessing)
 
-    def _is_finished(self, case: Mapping[str, Any]) -> bool:
-        if case["status"] == "failed" or not case["outputs"]:
-            return False
-        files = [self.output_dir / path for path in case["outputs"].values()]
-        if not all(file.exists() for file in files):
-            return False
-        changed = last_change(self._images.get(case["input"], case["input"]), self.output_dir)
-        return changed is None or changed <= min(file.stat().st_mtime for file in files)
+    def _is_same(self, case: Mapping[str, Any]) -> bool:
+        return case.get("fingerprints", {}).get(RUN) == fingerprints(None, self._header)[RUN]
+
+    def _stands(self, case: Mapping[str, Any]) -> bool:
+        image = self._images.get(case["input"], case["input"])
+        return stands(case, state_of_input(image, self.output_dir), self.output_dir)
 
     def _iteration(self, engine: SupervisedEvaluator, batchdata: dict[str, Any]) -> list[dict[str, Any]]:
         """Computes one case and records it; returns its data dictionary, or nothing if there is none."""
@@ -201,9 +214,11 @@ class CaseEvaluator(SupervisedEvaluator):
         """Measures and writes a case and records it; `spent` seconds went before, beside reading."""
         started = time.monotonic()
         try:
+            self._forget(case)
             with getattr(self.data_loader, "lock", nullcontext()):
                 done = self.profile.run(self.postprocessing, case, "finish")
             done = {**done, "outputs": {k: self._relative(p) for k, p in done["outputs"].items()}}
+            done["fingerprints"] = fingerprints(case["state"], self._header)
             seconds = case["read_seconds"] + spent + time.monotonic() - started
             self._record(case_result(done, status="ok", run=self.run_info, seconds=seconds))
             return done
@@ -218,13 +233,28 @@ class CaseEvaluator(SupervisedEvaluator):
         case = {**case, "outputs": {}, "measurements": []}
         self._record(case_result(case, status="failed", run=self.run_info, error=message, seconds=seconds))
 
-    def _record(self, result: dict[str, Any]) -> None:
-        self.cases.append(result)
-        cases = self._all_cases()
+    def _forget(self, case: Mapping[str, Any]) -> None:
+        """Takes earlier results out of the report before their files are replaced.
+
+        A kill in between would leave some of the new files to the old entry.
+        """
+        if any(self._is_at_risk(old, case) for old in self._all_cases()):
+            self._write([old for old in self._all_cases() if not self._is_at_risk(old, case)])
+
+    def _is_at_risk(self, old: Mapping[str, Any], case: Mapping[str, Any]) -> bool:
+        if old["input"] == case["input"]:
+            return bool(old["outputs"])
+        return any(path.startswith(f"{case['case']}_") for path in old["outputs"].values())
+
+    def _write(self, cases: list[dict[str, Any]]) -> None:
         if self._sharded:  # the others record theirs
             own = {input_name(case) for case in self.data_loader.dataset.data}
             cases = [case for case in cases if case["input"] in own]
         write_report(own_folder(self.output_dir) if self._sharded else self.output_dir, cases, self._header)
+
+    def _record(self, result: dict[str, Any]) -> None:
+        self.cases.append(result)
+        self._write(self._all_cases())
         self._bar.clear()
         facts = {ABOUT: {"case": result["input"], "status": result["status"], "seconds": result["seconds"]}}
         if result["status"] == "failed":
@@ -242,7 +272,7 @@ class CaseEvaluator(SupervisedEvaluator):
             case
             for name, case in self._earlier.items()
             if name not in now
-            and (name in to_come or self._is_finished(case))
+            and (name in to_come or self._stands(case))
             and written.isdisjoint(case["outputs"].values())
         ]
         return kept + self.cases

@@ -49,6 +49,10 @@ class UnreadableFileError(InputError):
     """The file is truncated, corrupt, unsafe or of an unknown format."""
 
 
+class ChangingInputError(InputError):
+    """The file or folder was written to while it was read."""
+
+
 class DimensionError(InputError):
     """2D was given where 3D is expected, or the reverse, or a clip where one frame is expected."""
 
@@ -95,6 +99,14 @@ class MissingContrastError(InputError):
 
 class DicomSeriesError(InputError):
     """The DICOM files are not one complete, evenly spaced series."""
+
+
+class OutputError(InputError):
+    """Results cannot be written: the disk is full, or the folder may not be written to."""
+
+
+class BusyOutputError(InputError):
+    """Another process writes its results into the folder."""
 
 
 class DicomOutputError(InputError):

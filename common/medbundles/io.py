@@ -19,6 +19,7 @@ from medbundles.formats import DICOM, METAIMAGE, NIFTI, NRRD, PICTURES, suffix_o
 from medbundles.images import Image, frame_axes, with_pixel_size
 from medbundles.metaimage import read_itk
 from medbundles.nifti import read_nifti
+from medbundles.outputs import make_folder, writing
 from medbundles.pictures import read_picture
 from medbundles.writing import write_array
 
@@ -137,16 +138,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The final name never shows a half-written file, even if the process is killed; what a kill leaves behind
     is hidden.
+
+    Raises:
+        OutputError: the disk is full, or the folder may not be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     suffix = suffix_of(path) or path.suffix
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp{suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with writing(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        _forget(temporary)
 
 
 @contextlib.contextmanager
@@ -154,16 +159,26 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yields a temporary folder beside `path`; on success it takes the final name, else it goes.
 
     A folder that has the name already is replaced as a whole: the final name never shows a mixture.
+
+    Raises:
+        OutputError: the disk is full, or the folder may not be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    temporary.mkdir()
     try:
-        yield temporary
-        remove(path)
-        os.replace(temporary, path)
+        with writing(path):
+            temporary.mkdir()
+            yield temporary
+            remove(path)
+            os.replace(temporary, path)
     finally:
+        _forget(temporary)
+
+
+def _forget(temporary: Path) -> None:
+    """Removes what was not finished; where that may not be, what went wrong before is what counts."""
+    with contextlib.suppress(OSError):
         remove(temporary)
 
 

@@ -44,7 +44,30 @@ def _status(name: str) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory was not enough, on a GPU or for the CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error) for words in ("can't allocate memory", "Cannot allocate memory")
+    )
+
+
+def out_of_memory(error: BaseException | None, source: str | Path | None = None) -> MemoryLimitError | None:
+    """What to tell a user whose machine has not enough memory; None if the error is about something else.
+
+    Args:
+        error: whatever was raised; its causes count, too.
+        source: what was worked on.
+    """
+    while error is not None and not is_out_of_memory(error):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return None
+    on_gpu = isinstance(error, torch.OutOfMemoryError)
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return MemoryLimitError(
+        f"not enough memory{' on the GPU' if on_gpu else ''}" + (f": {lines[0]}" if lines else ""),
+        source=source,
+        advice=("use --device cpu, or close" if on_gpu else "close")
+        + " other programs, or use a machine with more memory",
+    )
 
 
 class MemoryBudget:

@@ -47,7 +47,7 @@ def case_result(
 
     Args:
         case: the data dictionary: `input`, and optionally `outputs`, `measurements`, `warnings` and
-            `synthetic_inputs`.
+            `synthetic_inputs`, and `fingerprints` of what it was made from.
         status: ok, failed or skipped.
         run: what all cases of a run share: `bundle`, `version`, `device`.
         error: why it failed.
@@ -67,6 +67,7 @@ def case_result(
         "bundle": str(run.get("bundle", "")),
         "version": str(run.get("version", "")),
         "synthetic_inputs": [str(name) for name in case.get("synthetic_inputs", [])],
+        "fingerprints": dict(case.get("fingerprints", {})),
     }
 
 

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, CropForegroundd, Invertd, LoadImaged
 
 from medbundles import io
-from medbundles.case_data import CaseDataset, CaseLoader, input_name, last_change
+from medbundles.case_data import CaseDataset, CaseLoader, input_name
 from medbundles.contrasts import CONTRASTS
 from medbundles.engines import CaseEvaluator
 from medbundles.errors import ChannelError, InputError, MissingContrastError, SizeError
@@ -165,19 +165,6 @@ def test_a_study_is_done_again_when_one_of_its_files_changes(tmp_path: Path) -> 
     later = (tmp_path / "out" / "good_seg.nii.gz").stat().st_mtime + 5
     os.utime(folder / "case-t2w.nii.gz", (later, later))
     assert run(tmp_path / "in", tmp_path / "out")[str(folder)]["status"] == "ok"
-
-
-def test_the_last_change_of_a_case_is_that_of_its_newest_file(tmp_path: Path) -> None:
-    for index, name in enumerate(("a", "b", "out/c")):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("x")
-        os.utime(path, (index, 1e9 + index))
-    os.utime(tmp_path, (0, 1e9))
-    assert last_change(str(tmp_path), tmp_path / "out") == 1e9 + 1
-    assert last_change({"t1": str(tmp_path / "a"), "t2": [tmp_path / "b"]}, tmp_path) == 1e9 + 1
-    assert last_change(tmp_path / "none", tmp_path) is None
-    assert last_change(np.zeros(3), tmp_path) is None
 
 
 def test_a_case_of_loose_files_has_one_name(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from medbundles.reports import case_result, read_report, write_report
 
 RUN = {"bundle": "disc_segmentation", "version": "0.3.1", "device": "cpu"}
 KEYS = (
-    "input status error outputs measurements warnings seconds device bundle version synthetic_inputs".split()
+    "input status error outputs measurements warnings seconds device bundle version synthetic_inputs "
+    "fingerprints".split()
 )
 AREA = {"name": "area", "value": 12.5, "unit": "mm2"}
 LOST = {"name": "width", "value": None, "unit": "mm", "reason": "The outline is open."}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import medbundles
 from medbundles.config_keys import SWITCH
-from medbundles.errors import InputError, OverrideError, root_input_error
+from medbundles.errors import InputError, OverrideError
 
 if TYPE_CHECKING:
     from medbundles.zoo.knobs import Knob
@@ -43,7 +43,9 @@ def run(commands: Commands, argv: list[str]) -> int:
         sys.stderr.write("stopped\n")
         return 130
     except Exception as error:  # the last handler: our own errors in short, all others as they are
-        known = root_input_error(error)
+        from medbundles.problems import known_problem
+
+        known = known_problem(error)
         if known is None or debug:
             raise
         sys.stdout.flush()

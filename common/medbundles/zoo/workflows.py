@@ -122,7 +122,10 @@ def run_workflow(
     tracked: Mapping[str, Any] | None = None,
 ) -> ConfigWorkflow:
     """Runs a workflow to its end and returns it."""
+    from medbundles.problems import without_traces
+
     workflow = open_workflow(folder, names, overrides, logging_file=logging_file, tracked=tracked)
+    without_traces()
     workflow.initialize()
     workflow.run()
     workflow.finalize()

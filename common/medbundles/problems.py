@@ -1,0 +1,27 @@
+"""Problems that a user can do something about, and that need no traceback."""
+
+from __future__ import annotations
+
+import logging
+
+from medbundles.errors import InputError, root_input_error
+from medbundles.memory import out_of_memory
+from medbundles.outputs import disk_problem
+
+
+def known_problem(error: BaseException | None) -> InputError | None:
+    """What to tell a user in a few lines: about the input, the disk or the memory; None for anything else."""
+    return root_input_error(error) or out_of_memory(error) or disk_problem(error)
+
+
+def without_traces() -> None:
+    """Takes the traceback from log records about known problems, which MONAI's handlers log with it."""
+    for handler in logging.root.handlers:
+        if _shorten not in handler.filters:
+            handler.addFilter(_shorten)
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    if record.exc_info and known_problem(record.exc_info[1]) is not None:
+        record.exc_info = record.exc_text = None
+    return True
