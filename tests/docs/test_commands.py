@@ -70,6 +70,18 @@ RUN = {
     "medbundles export fetal_us_biometry_segmentation --to onnx --int8": (
         f"{ZOO}/test_export_int8.py::test_int8_is_handed_out_where_the_scores_hold"
     ),
+    "medbundles federate": (
+        f"{CLIENTS}/test_federated.py::"
+        "test_the_federated_weights_are_better_on_all_patients_than_those_of_either_hospital"
+    ),
+    "medbundles federate fetal_us_biometry_segmentation --sites north,south": (
+        "tests/common/federated/test_running.py::"
+        "test_a_job_names_the_sites_and_begins_with_the_networks_own_weights"
+    ),
+    "medbundles join": (
+        f"{CLIENTS}/test_federated.py::test_joining_prepares_the_kit_of_a_site_and_checks_its_cases"
+    ),
+    "medbundles serve dicomweb": f"{CLIENTS}/test_ohif.py::test_the_panel_knows_where_the_server_is_and_lists_what_segments",
     "medbundles serve": f"{CLIENTS}/test_label.py::test_every_bundle_is_listed_with_our_names_and_colours",
     "monailabel start_server": (
         f"{CLIENTS}/test_label_stock.py::test_labels_of_a_volume_are_those_of_predict_voxel_for_voxel"
@@ -106,6 +118,9 @@ NOT_RUN = {
     "monailabel apps --download": "needs a network",
     "hf": "needs a network and an account",
     "srun": "needs a cluster",
+    "north_kit/startup/start.sh": "a program of NVFLARE's kit; test_federated.py runs the same job in its simulator",
+    "server_kit/startup/start.sh": "as north_kit/startup/start.sh",
+    "nvflare job submit": "needs a running federation",
     "tensorboard": "waits for a browser; what it reads is read by test_validation_pictures.py",
 }
 NOT_A_CALL = {"BUNDLE INPUT OUTPUT"}  # a pattern, no command
