@@ -81,7 +81,9 @@ RUN = {
     "medbundles join": (
         f"{CLIENTS}/test_federated.py::test_joining_prepares_the_kit_of_a_site_and_checks_its_cases"
     ),
-    "medbundles serve dicomweb": f"{CLIENTS}/test_ohif.py::test_the_panel_knows_where_the_server_is_and_lists_what_segments",
+    "medbundles serve dicomweb": (
+        f"{CLIENTS}/test_ohif.py::test_the_panel_knows_where_the_server_is_and_lists_what_segments"
+    ),
     "medbundles serve": f"{CLIENTS}/test_label.py::test_every_bundle_is_listed_with_our_names_and_colours",
     "monailabel start_server": (
         f"{CLIENTS}/test_label_stock.py::test_labels_of_a_volume_are_those_of_predict_voxel_for_voxel"
@@ -118,7 +120,7 @@ NOT_RUN = {
     "monailabel apps --download": "needs a network",
     "hf": "needs a network and an account",
     "srun": "needs a cluster",
-    "north_kit/startup/start.sh": "a program of NVFLARE's kit; test_federated.py runs the same job in its simulator",
+    "north_kit/startup/start.sh": "of NVFLARE's kit; test_federated.py runs the job in its simulator",
     "server_kit/startup/start.sh": "as north_kit/startup/start.sh",
     "nvflare job submit": "needs a running federation",
     "tensorboard": "waits for a browser; what it reads is read by test_validation_pictures.py",
