@@ -209,7 +209,7 @@ def test_a_scan_that_a_bundle_cannot_use_is_refused_and_the_log_says_why(
     connect(viewer)
     run_bundle(viewer, "Failed to Run Segmentation")
     viewer.picture("refused")
-    log = viewer.page.context.request.get(f"{viewer.url}/logs/?lines=100").text()
+    log = viewer.page.context.request.get(f"{viewer.url}/logs/?text=true&lines=100").text()
     assert "what to do" in log and "3 pixels" in log
 
 
