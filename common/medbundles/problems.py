@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from medbundles.errors import InputError, root_input_error
 from medbundles.memory import out_of_memory
@@ -15,13 +16,19 @@ def known_problem(error: BaseException | None) -> InputError | None:
 
 
 def without_traces() -> None:
-    """Takes the traceback from log records about known problems, which MONAI's handlers log with it."""
-    for handler in logging.root.handlers:
-        if _shorten not in handler.filters:
-            handler.addFilter(_shorten)
+    """Takes the traceback from log records about known problems, from now on.
 
+    MONAI's handlers log it to loggers and handlers of their own, so that no filter would be in all places.
+    """
+    before = logging.getLogRecordFactory()
+    if getattr(before, "shortens", False):
+        return
 
-def _shorten(record: logging.LogRecord) -> bool:
-    if record.exc_info and known_problem(record.exc_info[1]) is not None:
-        record.exc_info = record.exc_text = None
-    return True
+    def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = before(*args, **kwargs)
+        if record.exc_info and known_problem(record.exc_info[1]) is not None:
+            record.exc_info = None
+        return record
+
+    make.shortens = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(make)
