@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 import shutil
 import signal
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -15,6 +18,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from golden import FILE, WRITE, differences, facts, write
 
 from medbundles.checkpoints import PREVIOUS_NAME
 from medbundles.config_keys import checked
@@ -117,6 +123,34 @@ def test_an_image_turned_by_its_header_gives_the_same_image_turned(
     found, turned = nib.load(tmp_path / "out" / case["outputs"]["pred"]), nib.load(tmp_path / "turned.nii.gz")
     assert np.array_equal(np.asanyarray(found.dataobj), np.asanyarray(turned.dataobj))
     np.testing.assert_allclose(found.affine, turned.affine, atol=1e-5)
+
+
+def test_results_are_the_golden_ones(subject: Any, results: Path) -> None:
+    found = facts(results)
+    if os.environ.get(WRITE):
+        write(subject.original, found)
+    golden = json.loads((subject.original / FILE).read_text(encoding="utf-8"))
+    assert list(differences(golden, found)) == []
+
+
+def test_another_number_of_threads_gives_the_golden_results_too(subject: Any, tmp_path: Path) -> None:
+    golden = json.loads((subject.original / FILE).read_text(encoding="utf-8"))
+    first = sorted(subject.inputs.iterdir())[0]
+    torch.set_num_threads(2)
+    try:
+        subject.predict(first, tmp_path)
+    finally:
+        torch.set_num_threads(1)
+    assert list(differences({first.name: golden[first.name]}, facts(tmp_path))) == []
+
+
+def test_a_result_that_moved_is_not_golden() -> None:
+    old = {"a": {"measurements": {"AC": 100.0, "HC": None}, "voxels": {"0": 9000, "1": 1000}}}
+    new = {"a": {"measurements": {"AC": 101.5, "HC": 80.0}, "voxels": {"0": 9005, "1": 965, "2": 30}}}
+    assert len(list(differences(old, new))) == 4
+    near = {"a": {"measurements": {"AC": 100.9, "HC": None}, "voxels": {"0": 9000, "1": 1009, "2": 3}}}
+    assert list(differences(old, near)) == []
+    assert list(differences({"a": {"level": {"mean": 0.0}}}, {"a": {"level": {"mean": 0.6}}}))
 
 
 def test_the_report_has_every_key_and_no_value_without_meaning(subject: Any, results: Path) -> None:
