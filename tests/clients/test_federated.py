@@ -7,18 +7,12 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgpack
 import numpy as np
 import pytest
 import torch
-from nvflare.apis.utils.decomposers import flare_decomposers
-from nvflare.app_common.decomposers import common_decomposers, numpy_decomposers
-from nvflare.fuel.utils import fobs
-from nvflare.fuel.utils.fobs import lobs
 
 from medbundles.datasets.simulated import TABLE, write_table
 from medbundles.errors import FederationError
-from medbundles.federated.client import algorithm, reply
 from medbundles.federated.exchange import Contribution
 from medbundles.federated.names import LOG
 from medbundles.federated.networks import first_weights
@@ -162,6 +156,8 @@ def test_the_error_of_a_site_is_told_there_and_nowhere_else(
 
 
 def test_a_message_holds_weights_steps_and_one_metric(hospitals: dict[str, Path], tmp_path: Path) -> None:
+    from medbundles.federated.client import algorithm, reply
+
     site = Site({TEMPLATE.name: str(TEMPLATE)}, str(tmp_path), str(hospitals["north"]), {"device": "cpu"})
     algo = algorithm(Plan(TEMPLATE.name, fingerprint(TEMPLATE), 1), site, tmp_path / "own")
     weights = {key: value.clone() for key, value in algo.networks.exchanged().items()}
@@ -181,6 +177,9 @@ def test_a_message_holds_weights_steps_and_one_metric(hospitals: dict[str, Path]
 @pytest.fixture
 def registered() -> None:
     """The decoders that NVFLARE has in a real process."""
+    from nvflare.apis.utils.decomposers import flare_decomposers
+    from nvflare.app_common.decomposers import common_decomposers, numpy_decomposers
+
     flare_decomposers.register()
     common_decomposers.register()
     numpy_decomposers.register()
@@ -197,6 +196,8 @@ class Payload:
 
 
 def test_a_message_with_pickled_code_is_refused_and_nothing_runs(registered: None, tmp_path: Path) -> None:
+    from nvflare.app_common.decomposers import numpy_decomposers
+
     stream = io.BytesIO()
     np.save(stream, np.array([Payload(tmp_path / "ran")], dtype=object), allow_pickle=True)
     decoder = numpy_decomposers.NumpyArrayDecomposer()
@@ -209,6 +210,10 @@ def test_a_message_with_pickled_code_is_refused_and_nothing_runs(registered: Non
 
 @pytest.mark.parametrize("kind", ["subprocess.Popen", "medbundles.federated.site.Site", "builtins.eval"])
 def test_a_message_cannot_name_a_class_to_be_made(registered: None, kind: str) -> None:
+    import msgpack
+    from nvflare.fuel.utils import fobs
+    from nvflare.fuel.utils.fobs import lobs
+
     generic = "nvflare.fuel.utils.fobs.decomposer.DataClassDecomposer"
     item = {"__fobs_type__": kind, "__fobs_data__": {"data": {"args": "id"}}, "__fobs_dc__": generic}
     honest = fobs.dumps({"weights": np.ones(3)})

@@ -107,6 +107,7 @@ NOT_RUN = {
     ".ci/versions": "installs from an index, gigabytes of it, and runs tests itself",
     'TORCH="2.8.0 2.13.0" .ci/versions': "as .ci/versions",
     "pytest": "runs the tests itself",
+    "MEDBUNDLES_WRITE_GOLDEN=1 pytest": "as pytest",
     "pip install": ".ci/run installs `.[test]`; other extras are installed before the tests that need them",
     "apt-get install": "needs an archive of packages and root",
     "git clone": "the address is the reader's",

@@ -20,7 +20,7 @@ from medbundles.zoo.workflows import build_network
 TEMPLATE = Path(__file__).parent / "template" / "disc_phantom_segmentation"
 TEXT_FILES = {".py", ".json", ".md", ".txt", ".conf"}
 VERSION = "0.1.0"
-NOT_COPIED = {"docs": ("preview.png", "evaluation.json"), "models": ("model.pt",)}
+NOT_COPIED = {"docs": ("preview.png", "evaluation.json", "evaluation.csv"), "models": ("model.pt",)}
 UNTRAINED = "The weights are random: this bundle has not been trained yet."
 
 
@@ -47,7 +47,8 @@ def new_bundle(name: str, home: Path, *, like: str | Path | None = None, package
         _weights(source, target, trained=not like)
         _preview(target)
         if like:
-            (target / "docs" / "README.md").unlink(missing_ok=True)
+            for name_of_old in ("README.md", "golden.json"):
+                (target / "docs" / name_of_old).unlink(missing_ok=True)
         write_card(target)
         if like:
             _add_note(target)
