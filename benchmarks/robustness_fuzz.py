@@ -1,6 +1,7 @@
 """Thousands of odd files per format, each read in a process that may die, and what became of them."""
 
 import contextlib
+import csv
 import hashlib
 import json
 import logging
@@ -54,7 +55,7 @@ def fuzz(
         work: a folder for the inputs that did harm, for a closer look.
         inputs: how many per kind.
         seed: of the inputs; input i of a kind is always the same.
-        only: the kinds, with commas; all unless given.
+        only: the kinds, with commas; all unless given. Rows of others stay in the table.
         out: the folder of the results.
     """
     rows = []
@@ -67,7 +68,16 @@ def fuzz(
         row |= {"peak GB": round(memory, 2), "seconds": round(time.monotonic() - started, 1)}
         rows.append(row)
         logger.info("%s", json.dumps(row))
-    write_rows(rows, Path(out) / "robustness_fuzz.csv")
+    path = Path(out) / "robustness_fuzz.csv"
+    write_rows([*_others(path, {row["kind"] for row in rows}), *rows], path)
+
+
+def _others(path: Path, kinds: set[str]) -> list[dict[str, Any]]:
+    """Rows of kinds that were not read again."""
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["kind"] not in kinds]
 
 
 def _all_of(name: str, inputs: int, seed: int, work: Path) -> tuple[list[dict[str, Any]], float]:
@@ -210,11 +220,3 @@ def _keep(work: Path, name: str, index: int, sample: tuple[Sample, bytes | None]
     place = folder / f"{name}_{index}_{digest}{_kind(name).suffix}"
     place.write_bytes(data)
     place.with_name(place.name + ".why").write_text(f"{sample[0].what}\n{why}\n", encoding="utf-8")
-
-
-def harmful(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Names the outcomes that must not be, with their number."""
-    for row in rows:
-        for outcome in HARMFUL:
-            if int(row[outcome]):
-                yield f"{row['kind']}: {row[outcome]} {outcome}"
