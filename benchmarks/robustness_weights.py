@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,7 +17,9 @@ from torch import nn
 from medbundles.weights import load_weights
 
 WRONG = ("missing", "extra", "shape", "nan", "list", "pickle", "code", "script")
-TRAP = Path(f"/tmp/medbundles-fuzz-trap-{os.getuid()}")  # exists once code in a file of weights has run
+TRAP = (
+    Path(tempfile.gettempdir()) / f"medbundles-fuzz-trap-{os.getuid()}"
+)  # exists once code in a file of weights has run
 
 
 class _Code:
