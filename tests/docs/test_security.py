@@ -18,13 +18,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 SOURCES = sorted([*(ROOT / "common").rglob("*.py"), *(ROOT / "bundles").rglob("*.py")])
 PIN = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[0-9][\w.+!-]*)")
-# Extras for environments of their own: what they ask for contradicts the pins, or is no part of our work.
-FREE = {
-    "bench": "methods of others that ours are compared with",
-    "client": "a browser's driver",
-    "slicer": "3D Slicer's core, which brings a VTK of its own",
-    "tracking": "MLflow asks for an older cachetools than the pins have",
-}
+# Extras for environments of their own, without pins.
+FREE = {"bench": "methods of others that ours are compared with"}
 # Tools of pip itself, and what torch brings along where there is a GPU: torch pins it exactly.
 BROUGHT = re.compile(r"pip|setuptools|wheel|triton|nvidia-.*|cuda-.*")
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
@@ -57,7 +52,8 @@ def wanted() -> dict[str, Requirement]:
         *PROJECT["dependencies"],
         *(r for name, more in EXTRAS.items() if name not in FREE for r in more),
     ]
-    return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
+    asked = {canonicalize_name(r.name): r for r in map(Requirement, lines)}
+    return {name: r for name, r in asked.items() if name != PROJECT["name"]}  # an extra made of extras
 
 
 def unpinned(asked: dict[str, Requirement], pinned: dict[str, str]) -> set[str]:
