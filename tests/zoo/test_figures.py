@@ -8,8 +8,18 @@ from typing import Any
 import pytest
 
 from medbundles.errors import InputError
+from medbundles.evaluation import write_rows
 from medbundles.zoo.check import check_bundle
-from medbundles.zoo.figures import EVALUATION, METADATA, WEIGHTS, headline, keep, weights_sum, write_headline
+from medbundles.zoo.figures import (
+    EVALUATION,
+    METADATA,
+    ROWS,
+    WEIGHTS,
+    headline,
+    keep,
+    weights_sum,
+    write_headline,
+)
 from medbundles.zoo.find import read_json, read_metadata
 
 DICE = {"n": 4, "mean": 0.987654, "median": 0.99}
@@ -23,6 +33,8 @@ def results(tmp_path: Path) -> Callable[..., Path]:
     def write(**groups: dict[str, Any]) -> Path:
         path = tmp_path / "evaluation.json"
         path.write_text(json.dumps({"split": "test", "groups": groups}))
+        rows = [{"group": name, "case": "a", "Dice": group["Dice"]["mean"]} for name, group in groups.items()]
+        write_rows(rows, path.with_suffix(".csv"))
         return path
 
     return write
@@ -50,6 +62,15 @@ def test_groups_of_other_weights_do_not(bundle: Path, results: Callable[..., Pat
     (bundle / WEIGHTS).write_bytes(b"other weights")
     keep(results(real={"Dice": DICE}), bundle)
     assert list(read_json(bundle / EVALUATION)["groups"]) == ["real"]
+
+
+def test_rows_of_cases_go_with_their_groups(bundle: Path, results: Callable[..., Path]) -> None:
+    keep(results(simulated={"Dice": DICE}, real={"Dice": DICE}), bundle)
+    keep(results(real={"Dice": DICE | {"mean": 0.5}}), bundle)
+    assert (bundle / ROWS).read_text().split() == ["group,case,Dice", "simulated,a,0.987654", "real,a,0.5"]
+    (bundle / WEIGHTS).write_bytes(b"other weights")
+    keep(results(other={"Dice": DICE}), bundle)
+    assert (bundle / ROWS).read_text().split() == ["group,case,Dice", "other,a,0.987654"]
 
 
 def test_figures_of_a_file_that_is_not_the_bundles_own_are_a_problem(

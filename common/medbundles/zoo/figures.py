@@ -1,13 +1,15 @@
 """Figures of evaluations: kept with the weights that they were measured with, the chief ones in the metadata.
 
-`docs/evaluation.json` holds a summary per group of cases and the sha256 of the weights. Groups of one
-evaluation join those of another, such as real cases those of simulated ones, as long as the weights are the
-same. `medbundles.headline` in the metadata names those that become MONAI's `eval_metrics`, each as group,
-score and figure: `"tooth_dice_mean": ["simulated: teeth", "Dice", "mean"]`.
+`docs/evaluation.json` holds a summary per group of cases and the sha256 of the weights, `docs/evaluation.csv`
+the rows of single cases. Groups of one evaluation join those of another, such as real cases those of
+simulated ones, as long as the weights are the same. `medbundles.headline` in the metadata names those that
+become MONAI's `eval_metrics`, each as group, score and figure:
+`"tooth_dice_mean": ["simulated: teeth", "Dice", "mean"]`.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from medbundles.errors import InputError
+from medbundles.evaluation import write_rows
 from medbundles.io import atomic_path
 from medbundles.zoo.find import read_json, read_metadata
 from medbundles.zoo.format_json import format_text
 from medbundles.zoo.source import as_dict
 
 EVALUATION, WEIGHTS, METADATA = "docs/evaluation.json", "models/model.pt", "configs/metadata.json"
+ROWS = "docs/evaluation.csv"
 DIGITS = 4
 
 
@@ -30,12 +34,12 @@ def weights_sum(path: Path) -> str:
 
 
 def keep(results: Path, folder: Path, weights_file: Path | None = None) -> None:
-    """Takes the groups of an evaluation into a bundle's `docs/evaluation.json`.
+    """Takes the groups of an evaluation, and their rows, into a bundle's `docs`.
 
     Groups that are there already stay beside them if they were measured with the same weights.
 
     Args:
-        results: what the evaluation wrote.
+        results: the evaluation.json that the evaluation wrote, with evaluation.csv beside it.
         folder: the bundle.
         weights_file: what was measured; the bundle's own unless given.
     """
@@ -45,9 +49,19 @@ def keep(results: Path, folder: Path, weights_file: Path | None = None) -> None:
     before = as_dict(old.get("groups")) if old.get("weights") == weights else {}
     groups = dict(sorted({**before, **as_dict(new.get("groups"))}.items()))
     path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in _rows(folder / ROWS) if row["group"] in before.keys() - as_dict(new.get("groups"))]
+    write_rows(rows + _rows(results.with_suffix(".csv")), folder / ROWS)
     with atomic_path(path) as temporary:
         text = json.dumps(new | {"weights": weights, "groups": groups}, indent=1)
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table of cases, without cells that are empty; none without a table."""
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{key: cell for key, cell in row.items() if cell} for row in csv.DictReader(file)]
 
 
 def headline(folder: Path) -> dict[str, float] | None:
