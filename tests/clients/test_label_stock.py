@@ -1,9 +1,10 @@
-"""The bundles in the app that comes with MONAI Label, as far as it goes; the how-to has the list."""
+"""Packed bundles in the app that comes with MONAI Label, as far as it goes; the how-to has the list."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from medbundles.io import Image, read_image, write_image
 from medbundles.reports import read_report
 from medbundles.zoo.demo import simulate
 from medbundles.zoo.find import find_bundle
+from medbundles.zoo.pack import pack
 
 sys.path.append(str(Path(__file__).parent / "label_server"))
 from images import OBLIQUE, brain, write_images
@@ -48,7 +50,8 @@ def server(studies: Path) -> Iterator[Server]:
     shutil.copytree(Path(sys.prefix) / "monailabel" / "sample-apps" / "monaibundle", app)
     shutil.rmtree(app / "model", ignore_errors=True)
     for bundle in BUNDLES:
-        shutil.copytree(find_bundle(bundle), app / "model" / bundle)
+        with zipfile.ZipFile(pack(find_bundle(bundle), studies.with_name("packed")).path) as archive:
+            archive.extractall(app / "model")
     port = free_port()
     command = ["-m", "monailabel.main", "start_server", "--app", str(app), "--studies", str(studies)]
     command += ["--conf", "models", ",".join(BUNDLES), "--conf", "zoo_source", "local"]
