@@ -46,14 +46,15 @@ def soak(work: str, *, frames: int = 1000, volumes: int = 50, out: str = "benchm
 
     Args:
         work: folder for inputs and results.
-        frames: of ultrasound.
-        volumes: stacks of CT slices.
+        frames: of ultrasound; what the table has of them stays if there are none.
+        volumes: stacks of CT slices; likewise.
         out: folder of the table and the picture.
     """
-    place, samples = Path(work).resolve(), []
+    place, table, samples = Path(work).resolve(), Path(out) / f"{NAME}.csv", []
     for name, bundle, count, write, options in (
         ("ultrasound frames", FETAL, frames, write_frames, ["--mirror=false"]),
-        ("CT stacks", CT, volumes, write_stacks, []),
+        ("CT stacks of one size", CT, volumes, write_equal_stacks, []),
+        ("CT stacks of all sizes", CT, volumes, write_stacks, []),
     ):
         folder = place / name.replace(" ", "_")
         if count and len(list(folder.glob("[!.]*"))) != count:
@@ -61,8 +62,10 @@ def soak(work: str, *, frames: int = 1000, volumes: int = 50, out: str = "benchm
         if count:
             samples += measure(name, find_bundle(bundle), folder, options)
             logger.info("%s", verdict([sample for sample in samples if sample.subject == name]))
+        else:
+            samples += [sample for sample in read(table) if sample.subject == name]
     rows = [dict(zip(COLUMNS, vars(sample).values(), strict=True)) for sample in samples]
-    write_rows(rows, Path(out) / f"{NAME}.csv")
+    write_rows(rows, table)
     draw(samples, Path(out) / f"{NAME}.png")
 
 
@@ -85,6 +88,15 @@ def measure(name: str, bundle: Path, inputs: Path, options: Sequence[str] = ()) 
         Sample(name, number + 1, float(s), round(int(m) / MB, 2), int(f), int(t))
         for number, (s, m, f, t) in enumerate(rows)
     ]
+
+
+def read(table: Path) -> list[Sample]:
+    """The samples of a table; none if there is none."""
+    if not table.is_file():
+        return []
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[1:]
+    return [Sample(name, int(n), float(s), float(m), int(f), int(t)) for name, n, s, m, f, t in rows]
 
 
 def growth(samples: Sequence[Sample]) -> float:
@@ -122,13 +134,20 @@ def write_frames(folder: Path, count: int) -> None:
         write_image(pixels, folder / f"frame_{number:04d}.nii.gz", affine=image.affine)
 
 
-def write_stacks(folder: Path, count: int) -> None:
-    """Writes stacks of CT slices of different sizes."""
+def write_stacks(
+    folder: Path, count: int, sides: Sequence[int] = range(64, 97), slices: Sequence[int] = range(6, 13)
+) -> None:
+    """Writes stacks of CT slices with sides and numbers of slices drawn from these."""
     rng = np.random.default_rng(0)
     for number in range(count):
-        side, slices = int(rng.integers(64, 97)), int(rng.integers(6, 13))
-        values = volume((side, side, slices), seed=number)
+        side, planes = int(rng.choice(sides)), int(rng.choice(slices))
+        values = volume((side, side, planes), seed=number)
         write_image(values[None], folder / f"stack_{number:03d}.nii.gz", affine=np.diag([-1.0, -1, 2, 1]))
+
+
+def write_equal_stacks(folder: Path, count: int) -> None:
+    """Writes stacks of one size."""
+    write_stacks(folder, count, sides=[80], slices=[9])
 
 
 def draw(samples: Sequence[Sample], path: Path) -> None:
