@@ -18,6 +18,7 @@ BROWSER = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 SIZE = {"width": 1400, "height": 800}
 PATIENCE_MS = 240_000  # WebGL without a graphics card, on a loaded machine
+PAUSE_S = 40
 LABELS = """id => {
   const volume = services.segmentationService.getLabelmapVolume(id);
   const voxels = Uint8Array.from(volume.voxelManager.getCompleteScalarDataArray());
@@ -81,8 +82,11 @@ class Viewer:
 
     def open_segmentation(self) -> None:
         """Opens the stored segmentation of the study, and agrees to edit it if that is asked."""
-        self.page.locator("[data-cy^='study-browser-thumbnail']", has_text="SEG").first.dblclick()
-        for _ in range(PATIENCE_MS // 1000):
+        stored = self.page.locator("[data-cy^='study-browser-thumbnail']", has_text="SEG").first
+        stored.wait_for()
+        for second in range(PATIENCE_MS // 1000):
+            if second % PAUSE_S == 0:  # a click is lost while the images are still coming
+                stored.dblclick()
             self.page.wait_for_timeout(1000)
             for words in ("Yes", "OK"):
                 answer = self.page.get_by_text(words, exact=True).first
@@ -91,7 +95,8 @@ class Viewer:
             if self.page.evaluate(NAMES):
                 self.page.wait_for_timeout(3000)  # the voxels come after the name
                 return
-        raise AssertionError("OHIF does not open the segmentation")
+        self.picture("not_opened")
+        raise AssertionError("OHIF does not open the segmentation:\n" + "\n".join(self.messages[-20:]))
 
     def wait_for_message(self, text: str, since: int = 0) -> None:
         """Waits until the console has said something."""
