@@ -111,29 +111,29 @@ def _groups(rows: Sequence[Row], terms: Terminology) -> list[_Group]:
 
 
 def _measured(group: _Group, origin: Origin, terms: Terminology, segmentation: Dataset | None) -> Any:
-    frames = segments_in(segmentation) if segmentation is not None else {}
-    package = highdicom().sr
+    package, uid = highdicom().sr, _tracking(group, origin, terms)
+    stored = segments_in(segmentation).get(uid) if segmentation is not None else None
     common = {
-        "tracking_identifier": _tracking(group, origin, terms),
+        "tracking_identifier": package.TrackingIdentifier(uid=uid, identifier=group.name[:LONG_STRING]),
         "finding_type": coded(group.finding) if group.finding else None,
         "measurements": [_measurement(row, known) for row, known in group.rows if _is_number(row)],
     }
-    if group.segment not in frames:
+    if stored is None:
         images = [package.SourceImageForMeasurementGroup(*instance_of(image)) for image in origin.images]
         made = package.MeasurementsAndQualitativeEvaluations(source_images=images, **common)
     elif origin.flat:
         made = package.PlanarROIMeasurementsAndQualitativeEvaluations(
             referenced_segment=package.ReferencedSegmentationFrame(
                 *instance_of(segmentation),
-                frame_number=frames[group.segment],
-                segment_number=group.segment,
+                frame_number=stored.frames,
+                segment_number=stored.number,
                 source_image=package.SourceImageForSegmentation(*instance_of(origin.images[0])),
             ),
             **common,
         )
         _only_segment(made)
     else:
-        segment = package.ReferencedSegment.from_segmentation(segmentation, group.segment)
+        segment = package.ReferencedSegment.from_segmentation(segmentation, stored.number)
         made = package.VolumetricROIMeasurementsAndQualitativeEvaluations(
             referenced_segment=segment, **common
         )
@@ -149,10 +149,9 @@ def _only_segment(made: Any) -> None:
                 del reference.ReferencedFrameNumber
 
 
-def _tracking(group: _Group, origin: Origin, terms: Terminology) -> Any:
+def _tracking(group: _Group, origin: Origin, terms: Terminology) -> str:
     segment = terms.segments.get(group.segment)
-    uid = tracking_uid(origin, segment) if segment else origin.uid("tracking", group.name)
-    return highdicom().sr.TrackingIdentifier(uid=uid, identifier=group.name[:LONG_STRING])
+    return tracking_uid(origin, segment) if segment else origin.uid("tracking", group.name)
 
 
 def _is_number(row: Row) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,28 @@ if TYPE_CHECKING:
     from medbundles.terminology import SegmentTerms, Terminology
 
 
+@dataclass
+class Stored:
+    """A segment as a file has it.
+
+    Attributes:
+        number: of the segment.
+        frames: that it is on, counted from 1.
+    """
+
+    number: int
+    frames: list[int] = field(default_factory=list)
+
+
 @without_pydicom_messages
 def segmentation(
     labels: np.ndarray, origin: Origin, terms: Terminology, *, source: Path, remark: str = ""
 ) -> Any:
-    """Returns the segmentation of a label map; segment numbers are the labels' values.
+    """Returns the segmentation of a label map.
 
-    Every label of the bundle is described, so that a number means the same in every case; one that is not
-    in the map has no frames.
+    The labels that are in the map are its segments, numbered from 1; names, codes and tracking identifiers
+    are the same in every case. OHIF does not open a segmentation with a segment that has no frames, so only
+    that of an empty map has any: all of them.
 
     Args:
         labels: (x, y) or (x, y, z), on the grid of the origin's series.
@@ -41,12 +56,16 @@ def segmentation(
         source: what the user calls the images.
         remark: for example that it rests on synthetic images.
     """
-    package = highdicom()
+    package, found = highdicom(), set(np.unique(labels).tolist())
+    segments = [segment for value, segment in terms.segments.items() if value in found]
+    numbers = np.zeros(256, np.uint8)
+    numbers[[segment.value for segment in segments]] = range(1, len(segments) + 1)
+    described = enumerate(segments or terms.segments.values(), start=1)
     dataset = package.seg.Segmentation(
         source_images=list(origin.images),
-        pixel_array=frames_of_labels(np.asarray(labels, np.uint8), origin.series),
+        pixel_array=frames_of_labels(numbers[np.asarray(labels, np.uint8)], origin.series),
         segmentation_type="BINARY",
-        segment_descriptions=[_described(segment, origin) for segment in terms.segments.values()],
+        segment_descriptions=[_described(segment, number, origin) for number, segment in described],
         content_label="SEGMENTATION",
         content_description=joined([f"{origin.name} {origin.version}", remark], LONG_STRING),
         pixel_measures=_measures(origin, source),
@@ -59,13 +78,14 @@ def segmentation(
     return dataset
 
 
-def segments_in(dataset: Dataset) -> dict[int, list[int]]:
-    """Returns the frames of each segment that has any, counted from 1."""
-    found: dict[int, list[int]] = {}
+def segments_in(dataset: Dataset) -> dict[str, Stored]:
+    """Returns the segments by their tracking identifiers, without those that have no frames."""
+    found = {int(item.SegmentNumber): Stored(int(item.SegmentNumber)) for item in dataset.SegmentSequence}
     for number, groups in enumerate(dataset.PerFrameFunctionalGroupsSequence, start=1):
-        segment = int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-        found.setdefault(segment, []).append(number)
-    return found
+        segment = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        found[int(segment)].frames.append(number)
+    stored = {item.TrackingUID: found[int(item.SegmentNumber)] for item in dataset.SegmentSequence}
+    return {uid: segment for uid, segment in stored.items() if segment.frames}
 
 
 def tracking_uid(origin: Origin, segment: SegmentTerms) -> str:
@@ -73,10 +93,10 @@ def tracking_uid(origin: Origin, segment: SegmentTerms) -> str:
     return origin.uid("tracking", segment.value)
 
 
-def _described(segment: SegmentTerms, origin: Origin) -> Any:
+def _described(segment: SegmentTerms, number: int, origin: Origin) -> Any:
     package = highdicom()
     description = package.seg.SegmentDescription(
-        segment_number=segment.value,
+        segment_number=number,
         segment_label=segment.name[:LONG_STRING],
         segmented_property_category=coded(segment.category),
         segmented_property_type=coded(segment.type),

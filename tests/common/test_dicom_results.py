@@ -95,7 +95,8 @@ def test_frames_refer_to_the_slices_that_they_were_drawn_on(ct_case: dict, tmp_p
     assert dataset.FrameOfReferenceUID == "1.2.9" and dataset.StudyInstanceUID == "1.2.3"
 
 
-def test_segments_have_the_number_name_colour_and_codes_of_their_label(ct_case: dict, tmp_path: Path) -> None:
+def test_segments_have_the_name_colour_and_codes_of_their_label(ct_case: dict, tmp_path: Path) -> None:
+    ct_case["pred"][0, 0, 0, 0] = 3
     read = hd.seg.segread(write(ct_case, tmp_path / "out") / "segmentation.dcm")
     first, _, last = (read.get_segment_description(n) for n in (1, 2, 3))
     assert [d.SegmentLabel for d in read.SegmentSequence] == ["11 first", "12 second", "none"]
@@ -122,6 +123,19 @@ def test_a_frame_of_ultrasound_has_its_pixels_and_their_size(us_case: dict, tmp_
     spacing = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing
     assert list(spacing) == pytest.approx([0.3, 0.2])
     assert "FrameOfReferenceUID" not in dataset
+
+
+def test_labels_that_are_not_there_are_no_segments(ct_case: dict, tmp_path: Path) -> None:
+    ct_case["pred"][ct_case["pred"] == 1] = 3
+    labels = ct_case["pred"][0].numpy()
+    folder = write(ct_case, tmp_path / "out")
+    read = hd.seg.segread(folder / "segmentation.dcm")
+    found = {d.SegmentLabel: d.SegmentNumber for d in read.SegmentSequence}
+    assert found == {"12 second": 1, "none": 2}
+    for number, value in ((1, 2), (2, 3)):
+        volume = read.get_volume(segment_numbers=[number], combine_segments=True)
+        assert np.count_nonzero(volume.array) == np.count_nonzero(labels == value)
+    assert _referenced(folder, number=1).ReferencedSegmentNumber == 1  # what was measured on 12
 
 
 def test_an_empty_label_map_is_a_segmentation_too(tmp_path: Path, dicom_file: Build) -> None:
@@ -177,16 +191,24 @@ def test_every_row_of_the_report_is_in_the_structured_report(
     assert "look at this" in texts and "research use only" in texts
 
 
+def _referenced(folder: Path, number: int) -> pydicom.Dataset:
+    """What the measurements of a segment refer to."""
+    segments = pydicom.dcmread(folder / "segmentation.dcm").SegmentSequence
+    content = hd.sr.srread(folder / "measurements.dcm").content
+    uid = segments[number - 1].TrackingUID
+    (group,) = content.get_volumetric_roi_measurement_groups(tracking_uid=uid)
+    (reference,) = [item for item in group.referenced_segment if "121191" in str(item.name)]
+    return reference.ReferencedSOPSequence[0]
+
+
 def test_a_row_points_at_the_segment_that_it_was_measured_on(ct_case: dict, tmp_path: Path) -> None:
     folder = write(ct_case, tmp_path / "out")
-    uid = pydicom.dcmread(folder / "segmentation.dcm").SOPInstanceUID
+    reference, segmentation = _referenced(folder, 2), pydicom.dcmread(folder / "segmentation.dcm")
+    assert reference.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID
+    assert reference.ReferencedSegmentNumber == 2
     content = hd.sr.srread(folder / "measurements.dcm").content
-    (group,) = content.get_volumetric_roi_measurement_groups(
-        tracking_uid=pydicom.dcmread(folder / "segmentation.dcm").SegmentSequence[1].TrackingUID
-    )
-    (reference,) = [item for item in group.referenced_segment if "121191" in str(item.name)]
-    assert reference.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == uid
-    assert reference.ReferencedSOPSequence[0].ReferencedSegmentNumber == 2
+    uid = segmentation.SegmentSequence[1].TrackingUID
+    (group,) = content.get_volumetric_roi_measurement_groups(tracking_uid=uid)
     (age,) = (m for m in group.get_measurements() if m.name.value == "18185-9")
     assert age.method.meaning == "AC, Hadlock 1984"
 
