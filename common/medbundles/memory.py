@@ -14,6 +14,7 @@ from torch import Tensor
 from medbundles.errors import MemoryLimitError
 
 GB = 1e9
+TOO_LITTLE = ("can't allocate memory", "Cannot allocate memory", "can't start new thread")
 
 
 def resident_bytes() -> int:
@@ -45,7 +46,7 @@ def _status(name: str) -> int:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory was not enough, on a GPU or for the CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in str(error) for words in ("can't allocate memory", "Cannot allocate memory")
+        words in str(error) for words in TOO_LITTLE
     )
 
 

@@ -31,6 +31,15 @@ LABELS = """id => {
     names: Object.fromEntries(Object.values(segments).map(s => [s.segmentIndex, s.label]))};
 }"""
 
+# What a stack shows has no volume; its images hold the labels.
+COUNTS = """id => {
+  const {segments, representationData} = services.segmentationService.getSegmentation(id);
+  const counts = {};
+  for (const image of representationData.Labelmap.imageIds)
+    for (const value of cornerstone.cache.getImage(image).voxelManager.getScalarData())
+      if (value) counts[segments[value].label] = (counts[segments[value].label] || 0) + 1;
+  return counts;
+}"""
 NAMES = "() => services.segmentationService.getSegmentations().map(s => s.segmentationId)"
 
 
@@ -115,6 +124,10 @@ class Viewer:
         affine[:3, 3] = found["origin"]
         names = {int(number): text for number, text in found["names"].items()}
         return Segments(voxels.reshape(found["size"], order="F"), affine, names)
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Voxels of each segment of a label map that lies on the slices of a stack."""
+        return self.page.evaluate(COUNTS, name)
 
     def colours(self) -> int:
         """How many pixels of the images have a colour."""

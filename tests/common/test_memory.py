@@ -56,6 +56,7 @@ def test_what_is_reserved_is_not_given_away_and_must_fit() -> None:
     [
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), True),
+        (RuntimeError("can't start new thread"), True),
         (MemoryError(), True),
         (RuntimeError("shape mismatch"), False),
     ],

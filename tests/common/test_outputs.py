@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,6 +182,25 @@ def test_known_problems_are_logged_without_their_trace(
     assert not log(OSError(errno.ENOSPC, "No space left on device"))
     assert not log(OutputError("full"))
     assert log(ValueError("a mistake of ours"))
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"), [(OSError(errno.ENOSPC, "No space left on device"), 0), (ValueError("ours"), 1)]
+)
+def test_a_thread_ends_without_a_trace_for_a_known_problem(
+    error: Exception, shown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write() -> None:
+        raise error
+
+    seen: list[object] = []
+    monkeypatch.setattr(logging, "_logRecordFactory", logging.LogRecord)
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    without_traces()
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+    assert len(seen) == shown
 
 
 def test_a_full_disk_is_told_in_words_wherever_it_is_noticed(capsys: pytest.CaptureFixture) -> None:
