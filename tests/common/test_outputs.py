@@ -54,6 +54,7 @@ def _in_child(work: Callable[[], None], limit: int) -> int:
     """Runs something in a process whose files may not grow beyond a limit, as on a disk that is full."""
     child = os.fork()
     if child == 0:
+        torch.set_num_threads(1)  # the other threads were not copied: waiting for them would never end
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         status = 99
