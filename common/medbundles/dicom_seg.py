@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,7 @@ def segmentation(
         **origin.identity(SEGMENTATION),
     )
     _settle_dimensions(dataset, origin)
+    _name_segment_of_frames(dataset)
     if "FrameOfReferenceUID" not in origin.images[0]:
         dataset.PatientOrientation = ""
     return dataset
@@ -136,3 +138,12 @@ def _settle_dimensions(dataset: Any, origin: Origin) -> None:
     dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
     for item in dataset.DimensionIndexSequence:
         item.DimensionOrganizationUID = uid
+
+
+def _name_segment_of_frames(dataset: Any) -> None:
+    """Each frame says whose it is, also where all are of one segment: not every reader looks elsewhere."""
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    if "SegmentIdentificationSequence" in shared:
+        for groups in dataset.PerFrameFunctionalGroupsSequence:
+            groups.SegmentIdentificationSequence = copy.deepcopy(shared.SegmentIdentificationSequence)
+        del shared.SegmentIdentificationSequence

@@ -146,7 +146,7 @@ def test_dicom_seg_and_seg_nrrd_show_the_same_in_slicer(scene: Scene, ct: Path, 
     program = Path(sys.executable).with_name("segimage2itkimage")
     options = ["--inputDICOM", source, "--outputDirectory", tmp_path, "-t", "nrrd"]
     subprocess.run([str(word) for word in (program, *options)], check=True, capture_output=True)
-    (theirs,) = scene.segments(scene.segmentation(tmp_path / "2.nrrd"))
+    (theirs,) = scene.segments(scene.segmentation(tmp_path / "1.nrrd"))
     listed = scene.segments(scene.segmentation(Path(case["outputs"]["pred"])))
     (ours,) = [segment for segment in listed if segment.voxels]
     assert ours.name == "12 second" and theirs.voxels == ours.voxels == 24

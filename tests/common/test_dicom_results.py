@@ -138,6 +138,24 @@ def test_labels_that_are_not_there_are_no_segments(ct_case: dict, tmp_path: Path
     assert _referenced(folder, number=1).ReferencedSegmentNumber == 1  # what was measured on 12
 
 
+@pytest.mark.parametrize("kind", ["ct_case", "us_case"])
+def test_one_label_is_one_segment_and_the_report_refers_to_it(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    case = request.getfixturevalue(kind)
+    case["pred"][case["pred"] == 1] = 0
+    folder = write(case, tmp_path / "out", METADATA if kind == "ct_case" else flat_metadata())
+    (segment,) = pydicom.dcmread(folder / "segmentation.dcm").SegmentSequence
+    assert (segment.SegmentNumber, segment.SegmentLabel) == (1, "12 second")
+    content = hd.sr.srread(folder / "measurements.dcm").content
+    found = (
+        content.get_volumetric_roi_measurement_groups
+        if kind == "ct_case"
+        else content.get_planar_roi_measurement_groups
+    )
+    assert len(found(tracking_uid=segment.TrackingUID)) == 1
+
+
 def test_an_empty_label_map_is_a_segmentation_too(tmp_path: Path, dicom_file: Build) -> None:
     source = write_ct(dicom_file, tmp_path / "ct", np.eye(3))
     folder = write(case_of(source, np.zeros(SIZE, np.uint8), tmp_path / "p"), tmp_path / "out")
