@@ -152,3 +152,12 @@ def test_another_network_answers_in_its_place_with_all_inputs() -> None:
     network.forward = other.around(lambda image, wanted: image)
     assert network(torch.ones(2), wanted=torch.tensor(3.0)).tolist() == [4.0, 4.0]
     assert other.asked == 1
+
+
+def test_what_is_said_once_for_a_batch_is_kept_for_each_of_it() -> None:
+    record = Record(["image", "target", "present"])
+    record.around(lambda image, target, present, told=None: image)(torch.ones(3, 4), 2, present=[True, False])
+    assert {name: value.tolist() for name, value in record.kept[0].items() if name != "image"} == {
+        "target": [2, 2, 2],
+        "present": [[True, False]] * 3,
+    }

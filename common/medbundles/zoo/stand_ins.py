@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from medbundles.errors import BundleError, ExportError
@@ -114,10 +115,15 @@ class StandIn:
 
 
 def in_order(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """The tensors of a call in the order of `forward`."""
-    return [
-        value for value in signature.bind(*args, **kwargs).arguments.values() if isinstance(value, Tensor)
-    ]
+    """The tensors of a call in the order of `forward`; what is said once for a batch, for each of it."""
+    given = [value for value in signature.bind(*args, **kwargs).arguments.values() if value is not None]
+    size = next(len(value) for value in given if isinstance(value, Tensor))
+    return [value if isinstance(value, Tensor) else _for_each(value, size) for value in given]
+
+
+def _for_each(value: Any, size: int) -> Tensor:
+    one = torch.tensor(value)
+    return one.expand(size, *one.shape)
 
 
 def as_array(x: Tensor) -> np.ndarray:
