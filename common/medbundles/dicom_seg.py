@@ -47,8 +47,8 @@ def segmentation(
     """Returns the segmentation of a label map.
 
     The labels that are in the map are its segments, numbered from 1; names, codes and tracking identifiers
-    are the same in every case. OHIF does not open a segmentation with a segment that has no frames, so only
-    that of an empty map has any: all of them.
+    are the same in every case. Others are left out, since OHIF does not open a segmentation with an empty
+    segment; that of an empty map cannot do without, and has all labels.
 
     Args:
         labels: (x, y) or (x, y, z), on the grid of the origin's series.
