@@ -1,10 +1,15 @@
 """Builders of small image files with known content."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from dicom_cases import SIZE, case_of, some_labels, write_ct, write_frame
 
 
 def build_dicom(path: Path, pixels: np.ndarray, *, modality: str = "US", **attributes: object) -> Path:
@@ -99,3 +104,17 @@ def frame() -> np.ndarray:
     """A frame of 70 x 90 (x, y) without any symmetry, channel first."""
     x, y = np.meshgrid(np.arange(70), np.arange(90), indexing="ij")
     return ((x + 2 * y) % 251).astype(np.uint8)[None]
+
+
+@pytest.fixture
+def ct_case(tmp_path: Path, dicom_file: Callable[..., Path]) -> dict[str, Any]:
+    source = write_ct(dicom_file, tmp_path / "ct", np.eye(3))
+    return case_of(source, some_labels(SIZE), tmp_path / "pictures")
+
+
+@pytest.fixture
+def us_case(
+    tmp_path: Path, dicom_file: Callable[..., Path], us_region: Callable[..., object]
+) -> dict[str, Any]:
+    source = write_frame(dicom_file, tmp_path / "us.dcm", us_region(0.02, 0.03, (0, 0, 50, 40)))
+    return case_of(source, some_labels((50, 40)), tmp_path / "pictures")

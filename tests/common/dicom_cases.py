@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -15,6 +16,7 @@ from PIL import Image
 from pydicom.uid import generate_uid
 
 from medbundles import io
+from medbundles.dicom_results import SaveDicomd
 
 Build = Callable[..., Path]
 CT, US = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.6.1"
@@ -152,3 +154,16 @@ def some_labels(shape: Sequence[int]) -> np.ndarray:
     labels[tuple(slice(1, 4) for _ in shape)] = 1
     labels[tuple(slice(n - 2, n - 1) for n in shape)] = 2
     return labels
+
+
+def flat_metadata() -> dict[str, Any]:
+    """Those of a bundle for single frames of ultrasound."""
+    metadata = copy.deepcopy(METADATA)
+    metadata["medbundles"]["input"] = {"spatial_dims": 2, "modality": ["US"]}
+    return metadata
+
+
+def write(case: dict[str, Any], folder: Path, metadata: dict[str, Any] = METADATA) -> Path:
+    """Writes a case as DICOM and returns the folder."""
+    done = SaveDicomd("pred", folder, metadata=metadata, output_format="dicom")(case)
+    return Path(done["outputs"]["dicom"])

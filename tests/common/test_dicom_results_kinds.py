@@ -16,10 +16,9 @@ import pytest
 from pydicom.dataset import Dataset
 
 sys.path.insert(0, str(Path(__file__).parent))
-from dicom_cases import METADATA, SIZE, case_of, some_labels, write_ct
+from dicom_cases import METADATA, SIZE, case_of, some_labels, write, write_ct
 
 from medbundles import io
-from medbundles.dicom_results import SaveDicomd
 from medbundles.errors import DicomOutputError
 
 Build = Callable[..., Path]
@@ -51,11 +50,6 @@ def write_enhanced(build: Build, path: Path) -> Path:
         "PerFrameFunctionalGroupsSequence": frames,
     }
     return build(path, pixels, modality="CT", **known)
-
-
-def write(case: dict[str, Any], folder: Path, metadata: dict[str, Any] = METADATA) -> Path:
-    done = SaveDicomd("pred", folder, metadata=metadata, output_format="dicom")(case)
-    return Path(done["outputs"]["dicom"])
 
 
 def test_an_enhanced_file_gets_its_segments_on_its_own_frames(tmp_path: Path, dicom_file: Build) -> None:
