@@ -18,7 +18,7 @@ from amniotic_fluid.cases import find_cases, read_outlines  # noqa: E402
 from amniotic_fluid.look import LookGenerator, LookJudge, RandInsided, RandLookd  # noqa: E402
 from amniotic_fluid.look_match import LookMatch, features  # noqa: E402
 from amniotic_fluid.losses import NOT_FLUID, UNDIVIDED_FLUID, UNKNOWN  # noqa: E402
-from amniotic_fluid.self_training import Teacher, beside_real, real_frames  # noqa: E402
+from amniotic_fluid.self_training import Teacher, beside_real, real_frames, thin  # noqa: E402
 from medbundles.checks import DatasetError  # noqa: E402
 from medbundles.ellipse import Ellipse  # noqa: E402
 from medbundles.io import read_image  # noqa: E402
@@ -186,16 +186,22 @@ class Darkness(nn.Module):
         return torch.cat([1 - fluid, fluid, none, none], dim=1).log()
 
 
-def test_a_teacher_labels_what_it_is_sure_of_and_never_the_fetus(real: Path, tmp_path: Path) -> None:
-    write_tensors(Darkness().state_dict(), tmp_path / "teacher.pt")
+def teacher_of(folder: Path, **settings: float) -> Teacher:
+    """A teacher whose network is `Darkness`."""
+    write_tensors(Darkness().state_dict(), folder / "teacher.pt")
     metadata = str(BUNDLE / "configs" / "metadata.json")
-    teacher = Teacher(
+    return Teacher(
         Darkness(),
-        tmp_path / "teacher.pt",
+        folder / "teacher.pt",
         LoadImageCheckedd("image", metadata=metadata),
         StandardiseSectord("image", (150, 130)),
         lambda x, network: network(x),
+        **settings,
     )
+
+
+def test_a_teacher_labels_what_it_is_sure_of_and_never_the_fetus(real: Path, tmp_path: Path) -> None:
+    teacher = teacher_of(tmp_path)
     (case,) = [case for case in real_frames(str(real), []) if case["subject"] == "HC18-011"]
     labels = teacher.label(case)
     assert isinstance(labels, MetaTensor) and labels.shape == (1, *SIZE)
@@ -203,7 +209,29 @@ def test_a_teacher_labels_what_it_is_sure_of_and_never_the_fetus(real: Path, tmp
     assert labels[0, 128, 95] == UNKNOWN
     assert labels[0, 120, 20] == labels[0, 20, 90] == NOT_FLUID
     assert (labels[0, 10:40, 100:125] == NOT_FLUID).all(), "as black as fluid, but painted over"
-    assert (labels[0][torch.from_numpy(HEAD.mask(SIZE))] == NOT_FLUID).all()
+    outline = Ellipse(HEAD.centre, tuple(axis + 1.5 for axis in HEAD.axes), HEAD.angle)  # 0.75 mm more
+    assert (labels[0][torch.from_numpy(outline.mask(SIZE))] == NOT_FLUID).all()
+
+
+def test_a_teacher_may_leave_open_where_there_is_no_fluid(real: Path, tmp_path: Path) -> None:
+    case = real_frames(str(real), [])[0]
+    bold, careful = (teacher_of(tmp_path, clear=clear).label(case)[0] for clear in (0.1, -1.0))
+    assert bold[120, 20] == NOT_FLUID and careful[120, 20] == UNKNOWN
+    assert careful[70, 60] == NOT_FLUID, "in the fetus"
+    assert torch.equal(bold == UNDIVIDED_FLUID, careful == UNDIVIDED_FLUID)
+
+
+def test_the_skin_is_not_fluid_and_a_rim_is_not_believed() -> None:
+    fluid = np.zeros((60, 40), bool)
+    fluid[10:16, 5:35] = True  # 3 mm wide
+    fluid[30:50, 5:35] = True
+    fluid[57:, :] = True  # goes on beyond the frame
+    spacing = np.array([0.5, 0.5])
+    rims = thin(fluid, spacing)
+    assert rims[10:16, 5:35].all() and not rims[32:48, 7:33].any() and not rims[58:, 10:30].any()
+    assert not (rims & ~fluid).any()
+    assert thin(fluid[:20], spacing)[10:16, 5:35].all(), "nothing in the frame is wide"
+    assert not thin(fluid, spacing * 2)[11:15, 10:30].any(), "twice as wide in mm"
 
 
 def tiny(folder: Path, real: Path, drawn: str, cases: Path) -> dict:

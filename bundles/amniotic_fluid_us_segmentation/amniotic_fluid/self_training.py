@@ -1,12 +1,14 @@
 """Real frames without labels: paired with simulated ones to learn their look, and labelled by a network.
 
 What the network is sure of becomes a label, and what it doubts stays unknown. One thing is known of every
-real frame of the public sets without asking it: where the fetal head or abdomen is, there is no fluid.
+real frame of the public sets without asking it: where the fetal head or abdomen is, there is no fluid. And
+one thing it is not believed, however sure it is: a thin rim of fluid, since scalp and muscle look like one.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -32,6 +35,8 @@ from medbundles.weights import load_weights
 logger = logging.getLogger(__name__)
 
 SELF_LABELLED = "self-labelled"
+RIM_MM = 5.0  # width up to which fluid is not believed
+SKIN_MM = 1.0  # published outlines run along the middle of a bright line, which is about twice as thick
 
 
 def real_frames(real_dir: str, outlines: Sequence[str]) -> list[Case]:
@@ -91,7 +96,8 @@ class Teacher:
         load: loads the frame of a case.
         standardise: puts it on the network's grid.
         inferer: runs the network.
-        sure: probability from which a pixel is taken for fluid; below 1 - `sure` it is not fluid.
+        sure: probability from which a pixel is taken for fluid.
+        clear: probability up to which it is taken for anything else; below 0: such pixels stay unknown.
     """
 
     def __init__(
@@ -102,10 +108,12 @@ class Teacher:
         standardise: StandardiseSectord,
         inferer: Callable[..., Tensor],
         sure: float = 0.9,
+        clear: float = 0.1,
     ) -> None:
         load_weights(network, Path(weights))
         self.network, self.inferer = network.eval(), inferer
-        self.load, self.standardise, self.sure = load, standardise, float(sure)
+        self.load, self.standardise = load, standardise
+        self.sure, self.clear = float(sure), float(clear)
 
     def label(self, case: Case) -> MetaTensor:
         """A label map (1, X, Y) on the grid of a frame."""
@@ -117,8 +125,11 @@ class Teacher:
         fluid = logits.softmax(dim=0)[list(WET)].sum(dim=0, keepdim=True)
         fluid = MetaTensor(fluid, meta=dict(shown.meta), applied_operations=list(shown.applied_operations))
         probability = self.standardise.inverse({"image": fluid})["image"]
+        spacing = np.asarray(case["spacing_mm"], float)
         labels = self._sure(probability.as_subclass(Tensor)[0].numpy())
-        labels[case["truth"]["ellipse"].mask(labels.shape)] = NOT_FLUID
+        labels[thin(labels == UNDIVIDED_FLUID, spacing)] = UNKNOWN
+        fetus = case["truth"]["ellipse"].mask(labels.shape)
+        labels[distance_transform_edt(~fetus, sampling=spacing) <= SKIN_MM] = NOT_FLUID
         for x0, y0, x1, y1 in blanked_boxes(loaded["image"].as_subclass(Tensor)[0].numpy()):
             labels[x0:x1, y0:y1] = NOT_FLUID
         return MetaTensor(torch.from_numpy(labels[None]), affine=loaded["image"].affine)
@@ -126,8 +137,22 @@ class Teacher:
     def _sure(self, fluid: NDArray[np.floating]) -> NDArray[np.uint8]:
         labels = np.full(fluid.shape, UNKNOWN, np.uint8)
         labels[fluid >= self.sure] = UNDIVIDED_FLUID
-        labels[fluid <= 1 - self.sure] = NOT_FLUID
+        labels[fluid <= self.clear] = NOT_FLUID
         return labels
+
+
+def thin(fluid: NDArray[np.bool_], spacing: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Returns the fluid (X, Y) that no disc of `RIM_MM` which lies in the fluid reaches.
+
+    Where fluid meets the border of the frame it goes on beyond it.
+    """
+    beyond = [(math.ceil(RIM_MM / step),) * 2 for step in spacing]
+    centres = distance_transform_edt(np.pad(fluid, beyond, mode="edge"), sampling=spacing) >= RIM_MM / 2
+    if not centres.any():
+        return fluid
+    to_centre = distance_transform_edt(~centres, sampling=spacing)
+    inside = tuple(slice(margin, -margin) for margin, _ in beyond)
+    return fluid & (to_centre[inside] > RIM_MM / 2)
 
 
 def adaptation_cases(

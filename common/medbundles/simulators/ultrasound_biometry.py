@@ -16,11 +16,12 @@ from medbundles.simulators.ultrasound_fluid import FluidFrame, truth_of
 from medbundles.simulators.ultrasound_head import head_parts
 from medbundles.simulators.ultrasound_maps import Part, Tissue
 from medbundles.simulators.ultrasound_pockets import FETUS, FluidScene, Seen
-from medbundles.simulators.ultrasound_regions import Blob, Rippled, random_lobes, random_ripple
+from medbundles.simulators.ultrasound_regions import Arc, Blob, Rippled, random_lobes, random_ripple
 from medbundles.simulators.ultrasound_scenes import STANDARD, Setting, draw_abdomen, draw_head, nearest
 from medbundles.simulators.ultrasound_varied import vary
 
 HAZY = 0.5  # share of frames with reverberation under the near wall
+MUSCULAR = 0.5  # share of frames with dark muscle along the fetus
 PRESSED = (0.15, 0.2, 0.25, 0.2, 0.2)  # shares of frames in which the fetus lies against 0 to 4 things
 
 
@@ -45,7 +46,7 @@ def simulate_biometry(
     setting = Setting.draw(body, rng, size)
     haze = haze_under(setting.probe, nearest(body), draw_haze(rng), rng) if rng.random() < HAZY else None
     fetus = [replace(part, label=FETUS) for part in parts]
-    around = [*map(_labelled, setting.around), *_pressed(body, rng)]
+    around = [*map(_labelled, setting.around), *_pressed(body, rng), *muscle(body, rng)]
     scene = FluidScene(setting.outside, [*around, *fetus], setting.seed, haze)
     varied = replace(scene, parts=vary(scene.parts, rng))
     image, echoes = setting.photograph(varied, kind, rng, marks)
@@ -71,6 +72,17 @@ def _wall(body: Body, rng: np.random.Generator) -> Part:
     texture = str(rng.choice(["streaky", "mottled", "coarse"]))
     tissue = Tissue(rng.uniform(-26, -4), 0.5, rng.uniform(1.6, 1.65), rng.uniform(2, 5), texture)
     return Part(Rippled(shape, random_ripple(rng, rng.uniform(0.3, 3.0), longest=60)), tissue, 0)
+
+
+def muscle(body: Body, rng: np.random.Generator) -> list[Part]:
+    """Returns dark wall along parts of the body's outline, which looks like a rim of fluid and is none."""
+    parts = []
+    for _ in range(rng.integers(1, 4) if rng.random() < MUSCULAR else 0):
+        radii = (0.9, 1 + rng.uniform(1.5, 8) / body.size)
+        shape = Arc(body.outline, radii, rng.uniform(-np.pi, np.pi), rng.uniform(0.2, 1.4))
+        tissue = Tissue(rng.uniform(-33, -18), 0.5, rng.uniform(1.6, 1.64), rng.uniform(2, 4), "streaky")
+        parts.append(Part(Rippled(shape, random_ripple(rng, rng.uniform(0.2, 1.5), longest=60)), tissue, 0))
+    return parts
 
 
 def _labelled(part: Part) -> Part:

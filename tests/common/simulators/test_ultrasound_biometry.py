@@ -7,11 +7,12 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from medbundles.simulators.ultrasound import Probe
-from medbundles.simulators.ultrasound_biometry import simulate_biometry
+from medbundles.simulators.ultrasound_biometry import muscle, simulate_biometry
 from medbundles.simulators.ultrasound_fluid import FluidFrame
 from medbundles.simulators.ultrasound_maps import Part, Scene, Tissue
 from medbundles.simulators.ultrasound_pockets import FETUS, FLUID, deepest_column, is_fluid
 from medbundles.simulators.ultrasound_regions import Blob
+from medbundles.simulators.ultrasound_scenes import draw_head
 from medbundles.simulators.ultrasound_varied import SOFT_DB, render_varied, vary
 
 SMALL = (320, 216)
@@ -64,6 +65,20 @@ def test_the_fetus_may_lie_in_fluid_or_against_the_wall(frames: list[FluidFrame]
         rim = binary_dilation(fetus, iterations=4) & ~fetus
         shares.append(float(np.mean(is_fluid(frame.label)[rim])))
     assert min(shares) < 0.35 and max(shares) > 0.6
+
+
+def test_dark_muscle_along_the_fetus_is_no_fluid() -> None:
+    body = draw_head(np.random.default_rng(1), 250.0)
+    found = [part for seed in range(12) for part in muscle(body, np.random.default_rng(seed))]
+    assert 6 <= len(found) <= 30
+    angles = np.linspace(0, 2 * np.pi, 721)
+    x, z = (
+        body.centre[axis] + 1.02 * body.size * np.array([np.cos(angles), np.sin(angles)])[axis]
+        for axis in (0, 1)
+    )
+    for part in found:
+        assert part.label == 0 and -33 <= part.tissue.echo <= -18
+    assert np.mean([part.region.inside(np.float32(x), np.float32(z)).any() for part in found]) > 0.5
 
 
 def test_a_seed_gives_one_frame() -> None:
