@@ -19,6 +19,7 @@ from amniotic_fluid.look import LookGenerator, LookJudge, RandInsided, RandLookd
 from amniotic_fluid.look_match import LookMatch, features  # noqa: E402
 from amniotic_fluid.losses import NOT_FLUID, UNDIVIDED_FLUID, UNKNOWN  # noqa: E402
 from amniotic_fluid.self_training import Teacher, beside_real, real_frames, thin  # noqa: E402
+from amniotic_fluid.specks import RandSpecksd  # noqa: E402
 from medbundles.checks import DatasetError  # noqa: E402
 from medbundles.ellipse import Ellipse  # noqa: E402
 from medbundles.io import read_image  # noqa: E402
@@ -232,6 +233,25 @@ def test_the_skin_is_not_fluid_and_a_rim_is_not_believed() -> None:
     assert not (rims & ~fluid).any()
     assert thin(fluid[:20], spacing)[10:16, 5:35].all(), "nothing in the frame is wide"
     assert not thin(fluid, spacing * 2)[11:15, 10:30].any(), "twice as wide in mm"
+
+
+def test_streaks_lie_in_the_fluid_across_the_beam_and_darken_nothing() -> None:
+    x = torch.full((4, 96, 64), 0.1)
+    labels = torch.zeros(1, 96, 64, dtype=torch.uint8)
+    labels[0, :32], labels[0, 32:64], labels[0, 64:] = 1, 2, UNDIVIDED_FLUID
+    specks, widths, heights = RandSpecksd(["image", "label"], prob=1.0), [], []
+    for seed in range(12):
+        specks.set_random_state(seed)
+        data = specks({"image": x, "label": labels})
+        grey = data["image"][0]
+        assert torch.equal(data["image"][1:], x[1:]) and torch.equal(data["label"], labels)
+        assert torch.equal(grey[32:64], x[0, 32:64]) and (grey >= x[0]).all() and grey.max() <= 1
+        assert (grey[:32] > 0.15).any() and (grey[64:] > 0.15).any()
+        steps = [grey[:32].diff(dim=axis).abs().mean() for axis in (0, 1)]
+        widths.append(float(steps[0]))
+        heights.append(float(steps[1]))
+    assert np.mean(heights) > 1.2 * np.mean(widths)
+    assert RandSpecksd(["image", "label"], prob=0.0)({"image": x, "label": labels})["image"] is x
 
 
 def tiny(folder: Path, real: Path, drawn: str, cases: Path) -> dict:
