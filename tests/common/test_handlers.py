@@ -1,4 +1,4 @@
-"""Training that is interrupted goes on as if nothing had happened. Run as a script, this file trains once."""
+"""Training that is interrupted goes on as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -13,110 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_training
 import torch
 from ignite.engine import Engine, Events
-from monai.data import CacheDataset, DataLoader
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
-from monai.handlers import LrScheduleHandler, MeanAbsoluteError, ValidationHandler, from_engine
-from monai.transforms import Compose, RandAffined, RandFlipd, RandGaussianNoised
-from monai.utils import set_determinism
+from small_training import Net, build
 
 from medbundles.checks import BundleError
 from medbundles.handlers import (
-    BestWeights,
-    EarlyStop,
-    ExponentialMovingAverage,
     ResumableCheckpoint,
     WeightsLoader,
-    load_weights,
 )
-
-torch.set_num_threads(1)
-
-
-class Net(torch.nn.Sequential):
-    """A few weights, batch statistics and dropout: everything whose state a resume could forget."""
-
-    def __init__(self) -> None:
-        layers = [torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU()]
-        super().__init__(*layers, torch.nn.Dropout(0.2), torch.nn.Conv2d(4, 1, 1))
-
-
-def loader(workers: int = 0, *, augment: bool = True) -> DataLoader:
-    grid = np.linspace(0, 1, 12, dtype=np.float32)
-    images = [np.sin(grid * (i + 2))[None, :, None] * np.cos(grid * 3)[None, None] for i in range(10)]
-    transform = Compose(
-        [
-            RandFlipd(["image", "label"], prob=0.5, spatial_axis=0),
-            RandAffined(["image", "label"], prob=0.8, rotate_range=0.4, mode="bilinear"),
-            RandGaussianNoised("image", prob=0.9, std=0.2),
-        ]
-    )
-    data = [{"image": image, "label": image > 0.3} for image in images]
-    data = [{key: value.astype(np.float32) for key, value in case.items()} for case in data]
-    dataset = CacheDataset(data, transform if augment else Compose([]), progress=False)
-    return DataLoader(dataset, batch_size=3, shuffle=augment, num_workers=workers)
-
-
-def build(folder: Path, epochs: int, *, resume: bool = False, **options: int) -> SupervisedTrainer:
-    """Returns a trainer with all handlers; it appends `epoch iteration loss` to losses.txt."""
-    folder.mkdir(parents=True, exist_ok=True)
-    workers, pause, seed = (
-        options.get("workers", 0),
-        options.get("pause_ms", 0) / 1000,
-        options.get("seed", 3),
-    )
-    set_determinism(seed)
-    network = Net()
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.8)
-    average = ExponentialMovingAverage(network, decay=0.9)
-    best = BestWeights(average.network, folder / "model.pt")
-    evaluator = SupervisedEvaluator(
-        torch.device("cpu"),
-        loader(augment=False),
-        average.network,
-        key_val_metric={"mae": MeanAbsoluteError(output_transform=from_engine(["pred", "label"]))},
-        metric_cmp_fn=smaller,
-        val_handlers=[best],
-    )
-    objects = {
-        "network": network,
-        "optimizer": optimizer,
-        "scheduler": scheduler,
-        "average": average,
-        "best": best,
-    }
-    trainer = SupervisedTrainer(
-        torch.device("cpu"),
-        epochs,
-        loader(workers),
-        network,
-        optimizer,
-        torch.nn.MSELoss(),
-        train_handlers=[
-            ResumableCheckpoint(
-                folder, objects, resume=resume, seed=seed
-            ),  # first, to show that order is free
-            LrScheduleHandler(scheduler, print_lr=False),
-            ValidationHandler(1, evaluator),
-            average,
-        ],
-    )
-    trainer.best = best
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, write_loss, folder / "losses.txt", pause)
-    return trainer
-
-
-def smaller(current: float, best: float) -> bool:
-    return current < best
-
-
-def write_loss(engine: Engine, path: Path, pause: float) -> None:
-    loss = engine.state.output[0]["loss"]
-    with open(path, "a") as file:
-        file.write(f"{engine.state.epoch} {engine.state.iteration} {float(loss).hex()}\n")
-    time.sleep(pause)
 
 
 def losses(folder: Path) -> dict[tuple[str, str], str]:
@@ -206,7 +112,7 @@ def test_a_run_killed_at_any_moment_resumes_with_the_losses_of_the_uninterrupted
 def train_in_subprocess(folder: Path, epochs: int, **options: int) -> subprocess.Popen:
     folder.mkdir(parents=True, exist_ok=True)
     words = [f"{key}={int(value)}" for key, value in options.items()]
-    return subprocess.Popen([sys.executable, __file__, str(folder), str(epochs), *words])
+    return subprocess.Popen([sys.executable, small_training.__file__, str(folder), str(epochs), *words])
 
 
 def test_a_kill_while_saving_leaves_the_last_whole_checkpoint(tmp_path: Path) -> None:
@@ -293,115 +199,3 @@ def test_a_truncated_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(BundleError, match=r"checkpoint\.pt"):
         build(tmp_path, 2, resume=True).run()
-
-
-def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
-    state = Net().state_dict()
-    state["extra"] = state.pop("0.bias")
-    state["4.weight"] = torch.zeros(2, 4, 1, 1)
-    torch.save(state, tmp_path / "model.pt")
-    with pytest.raises(BundleError) as caught:
-        load_weights(Net(), tmp_path / "model.pt")
-    for word in ("0.bias", "extra", "4.weight", "model.pt"):
-        assert word in str(caught.value)
-
-
-def test_weights_load_from_both_usual_layouts_and_when_an_engine_starts(tmp_path: Path) -> None:
-    trained = Net()
-    torch.save({"model": trained.state_dict()}, tmp_path / "wrapped.pt")
-    torch.save(trained.state_dict(), tmp_path / "model.pt")
-    engine = Engine(lambda engine, batch: None)
-    started = Net()
-    WeightsLoader(started, tmp_path / "model.pt").attach(engine)
-    engine.run([0])
-    for network in (started, load_weights(Net(), tmp_path / "wrapped.pt")):
-        assert torch.equal(network[0].weight, trained[0].weight)
-
-
-def test_the_first_nan_is_not_the_best_for_ever(tmp_path: Path) -> None:
-    best = BestWeights(Net(), tmp_path / "model.pt")
-    trainer = build(tmp_path, 1)
-    engine = trainer.best._engine
-    engine.state.metrics["mae"] = float("nan")
-    best(engine)
-    assert best.best_metric is None
-    assert not (tmp_path / "model.pt").exists()
-
-
-def test_the_best_weights_are_chosen_anew_when_something_else_is_trained_for(tmp_path: Path) -> None:
-    best, engine = BestWeights(Net(), tmp_path / "model.pt", anew=3), build(tmp_path, 1).best._engine
-    for epoch, error, chosen in [
-        (1, 0.5, 1),
-        (2, 0.3, 2),
-        (3, 0.4, 2),
-        (5, 0.9, 5),
-        (6, 0.95, 5),
-        (7, 0.8, 7),
-    ]:
-        engine.state.epoch, engine.state.metrics["mae"] = epoch, error
-        best(engine)
-        assert best.best_epoch == chosen
-
-
-def test_the_average_of_constant_weights_is_these_weights_and_lags_behind_a_jump() -> None:
-    network = torch.nn.Linear(1, 1, bias=False)
-    average = ExponentialMovingAverage(network, decay=0.5)
-    torch.nn.init.constant_(network.weight, 1.0)
-    for _ in range(20):
-        average()
-    assert average.network.weight.item() == 1.0
-    torch.nn.init.constant_(network.weight, 3.0)
-    average()
-    assert average.network.weight.item() == 2.0
-
-
-if __name__ == "__main__":
-    options = {key: int(value) for key, value in (word.split("=") for word in sys.argv[3:])}
-    build(Path(sys.argv[1]), int(sys.argv[2]), resume=bool(options.pop("resume", 0)), **options).run()
-
-
-def test_training_ends_when_the_best_weights_are_old_and_goes_on_where_nothing_says_so(
-    tmp_path: Path,
-) -> None:
-    """Errors fall to epoch 3 and rise from then on; validation is every second epoch, the odd ones."""
-    for patience, last in ((2, 5), (3, 7), (None, 9)):
-        best, evaluator = BestWeights(Net(), tmp_path / "model.pt"), build(tmp_path, 1).best._engine
-        trainer = Engine(lambda engine, batch: None)
-
-        def validate(engine: Engine, evaluator: Engine = evaluator, best: BestWeights = best) -> None:
-            if engine.state.epoch % 2:
-                evaluator.state.epoch, evaluator.state.metrics["mae"] = (
-                    engine.state.epoch,
-                    abs(engine.state.epoch - 3) + 0.5,
-                )
-                best(evaluator)
-
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
-        EarlyStop(best, patience).attach(trainer)
-        trainer.run([0], max_epochs=9)
-        assert (trainer.state.epoch, best.best_epoch) == (last, 3)
-
-
-def test_what_is_trained_for_anew_gets_its_own_patience(tmp_path: Path) -> None:
-    best = BestWeights(Net(), tmp_path / "model.pt", anew=6)
-    best.best_metric, best.best_epoch = 0.1, 2
-    trainer = Engine(lambda engine, batch: setattr(best, "last_epoch", engine.state.epoch))
-    EarlyStop(best, 3).attach(trainer)
-    trainer.run([0], max_epochs=20)
-    assert trainer.state.epoch == 9
-
-
-def test_a_resumed_run_knows_how_old_its_best_weights_are(tmp_path: Path) -> None:
-    """Nothing is ever better than an impossible best of epoch 1, which only the checkpoint knows of."""
-    first = build(tmp_path, 2)
-    first.add_event_handler(
-        Events.EPOCH_COMPLETED(once=1),
-        lambda: first.best.load_state_dict({"best_metric": -1.0, "best_epoch": 1}),
-    )
-    first.run()
-    first.best.load_state_dict({"best_metric": -1.0, "best_epoch": 1})
-    second = build(tmp_path, 9, resume=True)
-    EarlyStop(second.best, 3).attach(second)
-    second.run()
-    assert second.best.best_metric == -1.0
-    assert second.state.epoch == 4

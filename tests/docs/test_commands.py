@@ -50,7 +50,7 @@ RUN = {
         f"{CLIENTS}/test_tracking.py::test_parameters_losses_and_metrics_of_every_epoch_are_read_back"
     ),
     "medbundles train fetal_us_biometry_segmentation --dataset_dir CASES --output_dir RUN --patience": (
-        "tests/common/test_handlers.py::test_a_resumed_run_knows_how_old_its_best_weights_are"
+        "tests/common/test_best_weights.py::test_a_resumed_run_knows_how_old_its_best_weights_are"
     ),
     "medbundles evaluate": f"{CONTRACT}::test_evaluation_writes_figures",
     "medbundles check": f"{CLI}::test_check_is_silent_about_a_good_bundle",
