@@ -29,7 +29,15 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """Returns bfloat16 where the device computes it, else None (stay in float32)."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    return torch.bfloat16 if device.type == "cpu" else None
+    return torch.bfloat16 if device.type == "cpu" and processor_computes_bfloat16() else None
+
+
+def processor_computes_bfloat16() -> bool:
+    """Returns whether this processor has instructions for bfloat16; one that has none is ten times slower in it."""
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # a build of torch without oneDNN
+        return False
 
 
 def answers_alike(network: Network, inputs: Tensor, dtype: torch.dtype, *args: Any, **kwargs: Any) -> bool:
