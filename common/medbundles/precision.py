@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -33,11 +34,12 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 
 
 def processor_computes_bfloat16() -> bool:
-    """Returns whether this processor has instructions for bfloat16; one that has none is ten times slower in it."""
-    try:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    except (AttributeError, RuntimeError):  # a build of torch without oneDNN
-        return False
+    """Returns whether this processor has instructions for bfloat16; emulated, it is slower than float32."""
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        check = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)
+        return bool(check())
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 def answers_alike(network: Network, inputs: Tensor, dtype: torch.dtype, *args: Any, **kwargs: Any) -> bool:

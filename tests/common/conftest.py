@@ -118,3 +118,9 @@ def us_case(
 ) -> dict[str, Any]:
     source = write_frame(dicom_file, tmp_path / "us.dcm", us_region(0.02, 0.03, (0, 0, 50, 40)))
     return case_of(source, some_labels((50, 40)), tmp_path / "pictures")
+
+
+@pytest.fixture
+def with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any processor taken for one with instructions for bfloat16, which all can emulate."""
+    monkeypatch.setattr("medbundles.precision.processor_computes_bfloat16", lambda: True)

@@ -16,6 +16,7 @@ def weighted(x: torch.Tensor) -> torch.Tensor:
     return x * torch.arange(x.shape[2], dtype=x.dtype)[:, None]
 
 
+@pytest.mark.usefixtures("with_bfloat16")
 def test_bfloat16_is_used_inside_and_float32_comes_out() -> None:
     seen = []
     network = torch.nn.Conv2d(1, 1, 3, padding=1)
@@ -37,6 +38,7 @@ def test_amp_switched_off_overrides_an_outer_autocast() -> None:
     assert torch.equal(answer, network(x))
 
 
+@pytest.mark.usefixtures("with_bfloat16")
 @pytest.mark.parametrize("kind", [tuple, list])
 def test_several_outputs_keep_their_container_and_integers_their_type(kind: type) -> None:
     answer = AutocastInferer()(torch.rand(1, 1, 4), lambda x: kind([x.bfloat16(), {"label": x.long()}]))

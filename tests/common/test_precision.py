@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from medbundles.inferers import AutocastInferer, SlicewiseInferer
-from medbundles.precision import TOLERANCE, lay_out, precision_loss, sample_of
+from medbundles.precision import (
+    TOLERANCE,
+    lay_out,
+    precision_loss,
+    processor_computes_bfloat16,
+    sample_of,
+)
 
 
 class Cancelling(nn.Module):
@@ -29,6 +36,7 @@ def frame() -> torch.Tensor:
     return torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.usefixtures("with_bfloat16")
 def test_a_network_that_needs_more_digits_runs_in_float32(
     frame: torch.Tensor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -39,12 +47,34 @@ def test_a_network_that_needs_more_digits_runs_in_float32(
     assert "float32 is used" in caplog.text
 
 
+@pytest.mark.usefixtures("with_bfloat16")
 def test_a_network_that_does_not_runs_in_bfloat16(frame: torch.Tensor) -> None:
     network, seen = nn.Conv2d(1, 4, 3, padding=1).eval(), []
     AutocastInferer()(frame, network)
     network.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     AutocastInferer()(frame, network)
     assert seen == [torch.bfloat16]  # tried before, and not again
+
+
+def test_a_processor_without_instructions_for_it_computes_in_float32(
+    frame: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medbundles.precision.processor_computes_bfloat16", lambda: False)
+    network, seen = nn.Conv2d(1, 4, 3, padding=1).eval(), []
+    network.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    assert torch.equal(AutocastInferer()(frame, network), network(frame))
+    assert set(seen) == {torch.float32}
+
+
+def test_the_instructions_are_those_that_the_processor_names() -> None:
+    flags = Path("/proc/cpuinfo")
+    words = set(flags.read_text(encoding="utf-8").split()) if flags.is_file() else set()
+    if {"avx512_bf16", "amx_bf16"} & words:
+        assert processor_computes_bfloat16()
+    elif "avx2" in words:
+        assert not processor_computes_bfloat16()
+    else:
+        assert isinstance(processor_computes_bfloat16(), bool)
 
 
 def test_the_loss_of_a_rounded_answer_is_what_bfloat16_has(frame: torch.Tensor) -> None:
@@ -64,6 +94,7 @@ def test_the_sample_lies_in_the_middle_and_can_be_halved_five_times() -> None:
     assert sample[0, :, 32, 32, 10].tolist() == [1, 1, 1]
 
 
+@pytest.mark.usefixtures("with_bfloat16")
 def test_slices_are_tried_one_by_one() -> None:
     volume = torch.rand(1, 1, 64, 64, 5)
     answer = AutocastInferer(SlicewiseInferer())(volume, Cancelling().eval())

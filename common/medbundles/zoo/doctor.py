@@ -67,7 +67,7 @@ def _machine() -> Iterator[str]:
     import torch
 
     from medbundles.devices import choose_device, describe_device
-    from medbundles.inferers import autocast_dtype
+    from medbundles.precision import autocast_dtype
 
     device = choose_device("auto")
     yield f"device: {describe_device(device)} (what --device auto takes)"
@@ -75,16 +75,8 @@ def _machine() -> Iterator[str]:
     yield f"memory: {_memory()}"
     if device.type == "cuda":
         yield f"GPU memory: {torch.cuda.get_device_properties(device).total_memory / 2**30:.0f} GB"
-    lower = autocast_dtype(device)
-    native = device.type != "cpu" or _cpu_has_bfloat16()
-    speed = "in hardware" if native else "emulated: --amp false may be faster"
-    yield f"amp: {'bfloat16, ' + speed if lower else 'not on this device, float32 is used'}"
-
-
-def _cpu_has_bfloat16() -> bool:
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text(encoding="utf-8", errors="ignore") if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text or platform.machine() == "arm64"
+    half = autocast_dtype(device) is not None
+    yield f"amp: {'bfloat16' if half else 'float32, since this device has no instructions for bfloat16'}"
 
 
 def _memory() -> str:
