@@ -13,7 +13,7 @@ from typing import Any
 import fire
 from afi_measure import Bench, measured, methods_of, named_cases
 from afi_outlines import outline_rows, outlined_twice, write_outlines
-from afi_report import write_report
+from afi_report import kept_rows, write_report
 from afi_variants import BUNDLE, SWITCHES, TRUTH, VARIANTS, overrides
 from named_weights import SHIPPED
 from trained_runs import chosen_runs, listed
@@ -70,6 +70,7 @@ def measure(
     out: str = "benchmarks/results",
     split: str = "test",
     limit: int = 0,
+    keep: bool = False,
     **knobs: Any,
 ) -> None:
     """Measures every run, and the rules on true labels, on simulated patients.
@@ -82,13 +83,15 @@ def measure(
         out: the folder of the results.
         split: test, validation, train or all.
         limit: measure only so many patients, evenly spread; 0 for all.
+        keep: leave what the tables in `out` say of other runs on the same frames.
         knobs: of the bundle: frame_size, mirror, device, amp.
     """
     bench, folder = Bench(knobs), Path(work).resolve()
     chosen = list(dict.fromkeys([*chosen_runs(runs, folder, TRUTH), TRUTH]))
     cases = named_cases(dataset_dir, split, limit)
     logger.info("runs: %s", ", ".join(chosen))
-    write_report([row for run in chosen for row in measured(run, cases, folder, bench)], Path(out))
+    rows = [row for run in chosen for row in measured(run, cases, folder, bench)]
+    write_report([*rows, *(kept_rows(Path(out), rows) if keep else [])], Path(out))
     logger.info("tables in %s", out)
 
 

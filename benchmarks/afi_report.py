@@ -1,5 +1,6 @@
 """The tables and the page of the benchmark of the amniotic fluid index."""
 
+import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -40,6 +41,31 @@ def write_report(frames: Sequence[Row], folder: Path) -> None:
         write_rows(rows, folder / f"{NAME}_{name}.csv")
     with atomic_path(folder / f"{NAME}.md") as path:
         path.write_text(page(overlap, index), encoding="utf-8")
+
+
+def kept_rows(folder: Path, rows: Sequence[Row]) -> list[Row]:
+    """Returns the rows of the table in a folder that are of other runs than some rows, on the same frames.
+
+    Raises:
+        SystemExit: the frames of the table are not the same.
+    """
+    with open(folder / f"{NAME}_frames.csv", newline="", encoding="utf-8") as file:
+        found = [{key: _typed(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
+    runs, frames = {row["run"] for row in rows}, {row["frame"]: row[TRUE_DEPTH] for row in rows}
+    kept = [row for row in found if row["run"] not in runs]
+    if other := [row["frame"] for row in kept if frames.get(row["frame"]) != row[TRUE_DEPTH]]:
+        raise SystemExit(f"{len(other)} frames of the table to keep were not measured now: {other[0]}")
+    return kept
+
+
+def _typed(text: str) -> str | float | bool:
+    """What was written to a table."""
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def patient_rows(frames: Iterable[Row]) -> list[Row]:
