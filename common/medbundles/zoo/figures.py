@@ -85,7 +85,7 @@ def _figure(groups: dict[str, Any], group: str, score: str, figure: str, *, sour
             f"no figure '{figure}' of '{score}' for '{group}'",
             expected="what medbundles.headline of the metadata names",
             source=source,
-            advice="evaluate on these data, too, with --update_card true; what was measured is kept beside it",
+            advice="evaluate on these data, too, with --update_card true; what was measured is kept",
         )
     return float(f"{value:.{DIGITS}g}")
 
