@@ -49,8 +49,9 @@ class RandWindow(Randomizable):
             self.R.uniform(0, self.cut) if self.R.random() < self.side_prob else 0.0 for _ in range(4)
         )
         self.shown = np.zeros(data, bool)
-        first, last = (int(left * data[0]), int(top * data[1])), (1 - right, 1 - bottom)
-        self.shown[first[0] : int(last[0] * data[0]), first[1] : int(last[1] * data[1])] = True
+        columns = slice(int(left * data[0]), int((1 - right) * data[0]))
+        rows = slice(int(top * data[1]), int((1 - bottom) * data[1]))
+        self.shown[columns, rows] = True
         for ranges, row in ((CORNER, top), (CORNER, top), (BOX, 1 - bottom), (BOX, 1 - bottom)):
             if self.R.random() < self.paint_prob:
                 self._paint(ranges, self.R.choice([left, 1 - right]), row)
