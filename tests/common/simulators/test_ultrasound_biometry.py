@@ -72,10 +72,8 @@ def test_dark_muscle_along_the_fetus_is_no_fluid() -> None:
     found = [part for seed in range(12) for part in muscle(body, np.random.default_rng(seed))]
     assert 6 <= len(found) <= 30
     angles = np.linspace(0, 2 * np.pi, 721)
-    x, z = (
-        body.centre[axis] + 1.02 * body.size * np.array([np.cos(angles), np.sin(angles)])[axis]
-        for axis in (0, 1)
-    )
+    reach = 1.02 * body.size
+    x, z = body.centre[0] + reach * np.cos(angles), body.centre[1] + reach * np.sin(angles)
     for part in found:
         assert part.label == 0 and -33 <= part.tissue.echo <= -18
     assert np.mean([part.region.inside(np.float32(x), np.float32(z)).any() for part in found]) > 0.5
